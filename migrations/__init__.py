@@ -1,0 +1,1 @@
+"""Operon's Alembic migrations; installed as `operon.migrations`, imported by nobody."""

@@ -1,0 +1,511 @@
+"""`Operon`: one object that ties a database, its workflows and this process together."""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from datetime import timedelta
+from typing import Any
+from typing import Literal
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy import Engine
+from sqlalchemy import exc
+from sqlalchemy.engine import URL
+from sqlalchemy.orm import Session
+from sqlalchemy.orm import sessionmaker
+
+from operon import control
+from operon import registry
+from operon.clock import Clock
+from operon.codec import PayloadCodec
+from operon.config import settings
+from operon.connect import connect
+from operon.context import Frame
+from operon.context import Place
+from operon.context import frame
+from operon.control import Wish
+from operon.engine.flow import IdTaken
+from operon.engine.patience import Patience
+from operon.engine.rejected import Rejected
+from operon.errors import MisuseError
+from operon.errors import RunConflictError
+from operon.errors import RunNotFoundError
+from operon.handle import Handle
+from operon.handle import Results
+from operon.hooks import Probe
+from operon.models import Checkpoint
+from operon.models import ExecutorRecord
+from operon.models import WorkflowRun
+from operon.registry import Runnable
+from operon.request import Request
+from operon.request import request
+from operon.runtime import Runtime
+from operon.runtime import compose
+from operon.runtime import ensure_schema
+from operon.status import RunStatus
+from operon.store import checkpoints
+from operon.store import executors
+from operon.store import runs
+from operon.store.runs import Beginning
+from operon.transaction import Invocation
+
+R = TypeVar("R")
+
+OnConflict = Literal["return", "raise"]
+Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
+Migrate = Literal["auto", "verify", "never"]
+
+DEFAULT_QUEUE = "default"
+
+_instances: "weakref.WeakSet[Operon]" = weakref.WeakSet()
+
+
+class Operon:
+    """Durable workflows on one database.
+
+    Making one opens nothing: no connection, no thread, no row. The first use
+    verifies (on SQLite: upgrades) Operon's tables.
+
+    Args:
+        database: A URL, an Engine or a sessionmaker; None reads OPERON_DATABASE_URL.
+        isolation: Of steps that do not say otherwise; SERIALIZABLE by default.
+        migrate: At the first use `auto` upgrades, `verify` looks, `never` does not;
+            by default `auto` on SQLite and `verify` elsewhere.
+        pooler: `transaction` behind a pooler in transaction mode.
+        threads: How many claimed runs this process executes at once; 16 by default.
+        heartbeat: How often this process proves that it lives; 2 s by default.
+        lease: How long it may be silent before its runs are taken over; 10 s by
+            default, 30 s on SQLite.
+        database_patience: How long `run` waits for an unusable database; 30 s.
+        queues: Served besides `default`, once launched.
+        codec: Compresses or encrypts stored values.
+        payload_warn: Stored values larger than this, in bytes, are logged; 1 MiB.
+        payload_max: Stored values larger than this, in bytes, are refused; 16 MiB.
+        code_version: The application's version; stored with its runs.
+        manage_sqlite: False leaves BEGIN and pragmas of an SQLite engine alone.
+        clock: Tells the time and waits; tests turn it.
+        probe: Called at the engine's named points; tests crash there.
+
+    Raises:
+        ConfigurationError: A setting, from here or from an OPERON_ variable, is
+            malformed, or Operon cannot keep its promises on this database.
+    """
+
+    def __init__(
+        self,
+        database: "str | URL | Engine | sessionmaker[Any] | None" = None,
+        *,
+        isolation: Isolation | None = None,
+        migrate: Migrate | None = None,
+        pooler: Literal["transaction"] | None = None,
+        threads: int | None = None,
+        heartbeat: timedelta | None = None,
+        lease: timedelta | None = None,
+        database_patience: timedelta | None = None,
+        queues: Sequence[str] | None = None,
+        codec: PayloadCodec | None = None,
+        payload_warn: int | None = None,
+        payload_max: int | None = None,
+        code_version: str | None = None,
+        manage_sqlite: bool | None = None,
+        clock: Clock | None = None,
+        probe: Probe | None = None,
+    ) -> None:
+        options = {
+            "isolation": isolation,
+            "migrate": migrate,
+            "pooler": pooler,
+            "threads": threads,
+            "heartbeat": heartbeat,
+            "lease": lease,
+            "database_patience": database_patience,
+            "queues": None if queues is None else tuple(queues),
+            "codec": codec,
+            "payload_warn": payload_warn,
+            "payload_max": payload_max,
+            "code_version": code_version,
+            "manage_sqlite": manage_sqlite,
+            "clock": clock,
+            "probe": probe,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        self._settings = settings(given)
+        self._engine, self._sessions = connect(database, self._settings)
+        self._mutex = threading.Lock()
+        self._made: Runtime | None = None
+        self._usable: Runtime | None = None
+        self._runtime()  # refuses an unfit database here, not at the first run
+        _instances.add(self)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the database that holds rows and checkpoints alike."""
+        return self._engine
+
+    def run(
+        self,
+        workflow: Runnable[R],
+        *,
+        id: str | None = None,  # noqa: A002 - the word users and docs say
+        attributes: Mapping[str, Any] | None = None,
+        principal: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "return",
+    ) -> R:
+        """Execute *workflow* in this thread and return its result.
+
+        With an *id* that was run before, its result is returned, or its error
+        raised, and nothing runs again. After a crash the same call continues the
+        run where it stopped.
+
+        Args:
+            workflow: A workflow instance, or a transaction with its arguments.
+            id: The run's idempotency key: 1 to 255 printable characters; a new
+                UUIDv7 by default.
+            attributes: Plain JSON values for finding the run again.
+            principal: Who asks; stored on the run.
+            on_conflict: `raise` refuses an id that exists, `return` joins it.
+
+        Raises:
+            RunConflictError: The id is another workflow's, or has other input.
+            RunCancelledError: The run was cancelled.
+            RunDeadError: Operon stopped the run.
+            DatabaseUnavailableError: The database could not be used; call again.
+            Exception: What the body raised.
+        """
+        _refuse_inside("operon.run")
+        asked = self._request(workflow, id, attributes, principal, None)
+        executor = self._ready().executor
+        new = asked.new
+        result: R
+        try:
+            if isinstance(workflow, Invocation):
+                reads = workflow.transaction.read_only and id is None
+                execute = executor.read if reads else executor.transact
+                result = execute(workflow, new)
+            else:
+                executor.be_present()
+                result = executor.run(asked.declared, workflow, new)
+        except IdTaken:
+            self._refuse_conflict(asked, on_conflict)
+            executor.be_present()
+            result = executor.wait_for(new.id)
+        return result
+
+    def start(
+        self,
+        workflow: Runnable[R],
+        *,
+        id: str | None = None,  # noqa: A002 - the word users and docs say
+        attributes: Mapping[str, Any] | None = None,
+        principal: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict = "return",
+        session: Session | None = None,
+    ) -> Handle[R]:
+        """Make *workflow* durable and return; any launched executor executes it.
+
+        Args:
+            workflow: A workflow instance, or a transaction with its arguments.
+            id: As for `run`. Inside a step or activity it derives from that, so
+                that every attempt starts the same run.
+            attributes: Plain JSON values for finding the run again.
+            principal: Who asks; inside a run, by default whoever asked for that.
+            on_conflict: `raise` refuses an id that exists, `return` joins it.
+            session: Start inside this session's transaction, savepoints included:
+                the run exists if and when that commits. Inside a step, its session
+                is meant.
+
+        Raises:
+            RunConflictError: The id is another workflow's, or has other input.
+            DatabaseUnavailableError: The database could not be used; call again.
+        """
+        place = frame()
+        if place is not None and place.place is Place.BODY:
+            _refuse_inside("operon.start")
+        asked = self._request(workflow, id, attributes, principal, place)
+        if session is None and place is not None:
+            session = place.session
+        if session is None:
+            self._insistently(lambda: self._start(asked, on_conflict))
+            self._ready().executor.wake()
+        else:
+            connection = self._ready().services.database.joined(session)
+            self._write(connection, asked, on_conflict)
+        return Handle(asked.new.id, self)
+
+    def handle(self, run_id: str) -> Handle[Any]:
+        """Return a handle of *run_id*, whether or not such a run exists yet."""
+        return Handle(run_id, self)
+
+    def find_run(self, run_id: str) -> WorkflowRun | None:
+        """Return the row of *run_id*, detached; None if there is no such run."""
+        with self._reading() as session:
+            return runs.find(session, run_id)
+
+    def get_run(self, run_id: str) -> WorkflowRun:
+        """Return the row of *run_id*, detached.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        found = self.find_run(run_id)
+        if found is None:
+            raise RunNotFoundError(run_id)
+        return found
+
+    def list_runs(
+        self,
+        *,
+        status: RunStatus | Sequence[RunStatus] = (),
+        workflow: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int = 100,
+    ) -> list[WorkflowRun]:
+        """Return up to *limit* runs that match every condition, the newest first."""
+        with self._reading() as session:
+            return runs.list_matching(
+                session,
+                statuses=[status] if isinstance(status, RunStatus) else status,
+                workflow=workflow,
+                attributes=attributes,
+                created_after=created_after,
+                created_before=created_before,
+                limit=limit,
+            )
+
+    def list_steps(self, run_id: str) -> list[Checkpoint]:
+        """Return the history of *run_id*, in order of position.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        with self._reading() as session:
+            if runs.find(session, run_id) is None:
+                raise RunNotFoundError(run_id)
+            return checkpoints.list_of(session, run_id)
+
+    def list_executors(self) -> list[ExecutorRecord]:
+        """Return the processes that work on runs, the newest heartbeat first."""
+        with self._reading() as session:
+            return executors.list_all(session)
+
+    def cancel(
+        self, run_id: str, *, force: bool = False, session: Session | None = None
+    ) -> None:
+        """Ask the body of *run_id* to end; *force* ends it at once.
+
+        The next operation of the body raises `RunCancelled`; operations after that
+        work, so that it can compensate. A run that has ended stays as it is.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        self._grant(control.cancel(run_id, force=force), session, "operon.cancel")
+
+    def resume(self, run_id: str, *, session: Session | None = None) -> None:
+        """Continue a run that is dead or was cancelled by force, from its history.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            ResumeRefusedError: It is neither.
+        """
+        self._grant(control.resume(run_id), session, "operon.resume")
+
+    def retry(self, run_id: str, *, session: Session | None = None) -> None:
+        """Redo the last operation of a failed run, if it failed with that.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            RetryRefusedError: It has not failed, or it went on after the failure.
+        """
+        self._grant(control.retry(run_id), session, "operon.retry")
+
+    def fork(
+        self,
+        run_id: str,
+        *,
+        from_position: int,
+        id: str | None = None,  # noqa: A002 - the word users and docs say
+        session: Session | None = None,
+    ) -> Handle[Any]:
+        """Make a new run with the checkpoints of *run_id* before *from_position*.
+
+        It redoes exactly the rest; its activities get idempotency keys of its own.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            MisuseError: Its history does not reach that far.
+        """
+        fork_id, wish = control.fork(run_id, from_position=from_position, new=id)
+        self._grant(wish, session, "operon.fork")
+        return Handle(fork_id, self)
+
+    def launch(self) -> None:
+        """Execute started runs in this process, and take over what others left.
+
+        Raises:
+            DeclarationError: A declared workflow cannot be resolved.
+            SchemaError: Operon's tables are missing, behind or ahead.
+        """
+        for declared in registry.all_declared():
+            declared.resolve()
+        queues = {DEFAULT_QUEUE, *self._settings.queues}
+        queues |= {declared.queue for declared in registry.all_declared()}
+        self._ready().executor.launch(sorted(queues))
+
+    def shutdown(self, timeout: timedelta = timedelta(seconds=30)) -> None:
+        """Stop claiming, let operations under way end, and release every run.
+
+        Whatever still executes after *timeout* is left to its lease. A later use of
+        this object begins anew, as another executor.
+        """
+        with self._mutex:
+            made, self._made, self._usable = self._made, None, None
+        if made is not None:
+            made.executor.shut_down(timeout)
+
+    def results(self) -> Results:
+        """Return what reads the results of runs; used by handles."""
+        return self._ready().results
+
+    def _runtime(self) -> Runtime:
+        with self._mutex:
+            if self._made is None:
+                self._made = compose(self._engine, self._sessions, self._settings)
+            return self._made
+
+    def _ready(self) -> Runtime:
+        """Return the runtime, once Operon's tables are known to fit."""
+        if self._usable is None:
+            made = self._runtime()
+            ensure_schema(self._engine, self._settings)
+            self._usable = made
+        return self._usable
+
+    def _request(
+        self,
+        workflow: Any,
+        run_id: str | None,
+        attributes: Mapping[str, Any] | None,
+        principal: Mapping[str, Any] | None,
+        place: Frame | None,
+    ) -> Request:
+        return request(
+            workflow,
+            run_id=run_id,
+            attributes=attributes,
+            principal=principal,
+            frame=place,
+            payloads=self._runtime().services.payloads,
+            code_version=self._settings.code_version,
+        )
+
+    def _start(self, asked: Request, on_conflict: OnConflict) -> None:
+        with self._ready().services.database.single() as connection:
+            self._write(connection, asked, on_conflict)
+
+    def _write(
+        self, connection: Connection, asked: Request, on_conflict: OnConflict
+    ) -> None:
+        services = self._ready().services
+        backend, clock = services.database.backend, services.clock
+        if not runs.insert_new(
+            connection, backend, asked.new, Beginning(), clock=clock
+        ):
+            with Session(bind=connection) as session:
+                found = runs.find(session, asked.new.id)
+                if found is not None:
+                    self._compare(asked, found, on_conflict)
+
+    def _refuse_conflict(self, asked: Request, on_conflict: OnConflict) -> None:
+        found = self.find_run(asked.new.id)
+        if found is not None:
+            self._compare(asked, found, on_conflict)
+
+    def _compare(
+        self, asked: Request, found: WorkflowRun, on_conflict: OnConflict
+    ) -> None:
+        if on_conflict == "raise":
+            raise RunConflictError(found.id, "exists already")
+        asked.refuse_unless_same(found, self._ready().services.payloads)
+
+    def _grant(self, wish: Wish, session: Session | None, called: str) -> None:
+        """Write what an operator wishes, in the session's transaction or its own."""
+        services = self._ready().services
+        backend, clock = services.database.backend, services.clock
+        place = frame()
+        if place is not None and place.place is Place.BODY:
+            _refuse_inside(called)
+        if session is None and place is not None:
+            session = place.session
+        if session is not None:
+            wish(services.database.joined(session), backend, clock)
+            return
+
+        def grant() -> None:
+            with services.database.transaction() as connection:
+                wish(connection, backend, clock)
+
+        self._insistently(grant)
+        self._ready().executor.wake()
+
+    def _insistently(self, action: Callable[[], None]) -> None:
+        """Do *action* in spite of a busy database, for as long as patience lasts."""
+        services = self._ready().services
+        never = threading.Event()
+
+        def wait(duration: timedelta) -> None:
+            services.clock.wait(never, duration.total_seconds())
+
+        patience = Patience(services.clock, services.patience, wait)
+        while True:
+            try:
+                action()
+            except exc.SQLAlchemyError as error:
+                patience.wait(Rejected.from_error(error))
+            else:
+                return
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        with (
+            self._ready().services.database.reading() as connection,
+            Session(bind=connection, expire_on_commit=False) as session,
+        ):
+            yield session
+            session.expunge_all()
+
+    def _forget(self) -> None:
+        """Begin anew in a forked child: connections and threads are the parent's."""
+        self._mutex = threading.Lock()
+        self._made = self._usable = None
+        self._engine.dispose(close=False)
+
+
+def _forget_all() -> None:
+    for instance in list(_instances):
+        instance._forget()  # noqa: SLF001 - this module's own class
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _refuse_inside(called: str) -> None:
+    """Refuse to wait for a run inside another one's body, step or activity."""
+    place = frame()
+    if place is None:
+        return
+    raise MisuseError(
+        called,
+        f"was called inside a run's {place.place}",
+        cure="call the steps of the other workflow directly, or start it with "
+        "operon.start from a step",
+    )

@@ -1,0 +1,52 @@
+"""Time as the engine sees it: one object that tells it and waits for it.
+
+Everything that asks for the time or waits goes through a `Clock`, so a test can
+turn it. A durable time is the database's own wherever there is one;
+`database_time` says whether this clock overrides it.
+"""
+
+import threading
+import time
+from datetime import UTC
+from datetime import datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What tells the time and waits for it."""
+
+    def now(self) -> datetime:
+        """Return the time of this machine, aware, in UTC."""
+        ...
+
+    def database_time(self) -> datetime | None:
+        """Return the time that statements use instead of the database's, or None."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back, for measuring durations."""
+        ...
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait until *event* is set or *seconds* passed; return whether it is set."""
+        ...
+
+
+class SystemClock:
+    """The clock of this machine, and of the database."""
+
+    def now(self) -> datetime:
+        """Return the time of this machine, aware, in UTC."""
+        return datetime.now(UTC)
+
+    def database_time(self) -> datetime | None:
+        """Return None: the database tells its own time."""
+        return None
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait until *event* is set or *seconds* passed; return whether it is set."""
+        return event.wait(max(0.0, seconds))

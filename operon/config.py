@@ -1,0 +1,165 @@
+"""Settings: what `Operon(…)` may be told, by keyword or by environment.
+
+A keyword wins over the environment, the environment over the default. Durations in
+the environment are seconds, lists are separated by commas.
+"""
+
+import os
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+from operon.clock import Clock
+from operon.clock import SystemClock
+from operon.codec import PayloadCodec
+from operon.errors import ConfigurationError
+from operon.hooks import Probe
+from operon.hooks import unobserved
+
+ISOLATION_LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+_MIGRATE = ("auto", "verify", "never")
+_LEASE_IN_HEARTBEATS = 3  # so many must fit, or one slow beat costs the lease
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How one Operon behaves in this process."""
+
+    isolation: str = "SERIALIZABLE"
+    """The isolation level of steps that do not say otherwise."""
+    migrate: str | None = None
+    """At launch: `auto` upgrades, `verify` only looks, `never` does not even look.
+
+    None means `auto` on SQLite and `verify` elsewhere.
+    """
+    pooler: str | None = None
+    """`transaction` behind a pooler that gives a connection away at each COMMIT."""
+    threads: int = 16
+    """How many claimed runs this process executes at once."""
+    heartbeat: timedelta = timedelta(seconds=2)
+    """How often it proves that it lives."""
+    lease: timedelta | None = None
+    """How long it may be silent before others take its runs over.
+
+    None means 10 s, on SQLite 30 s.
+    """
+    inline_wait: timedelta = timedelta(seconds=1)
+    """How long a wait may hold its thread."""
+    database_patience: timedelta = timedelta(seconds=30)
+    """How long a caller who waits is kept waiting for an unusable database."""
+    queues: tuple[str, ...] = ()
+    """The queues served besides `default`, once launched."""
+    payload_warn: int = 1024 * 1024
+    """Stored values larger than this, in bytes, are logged."""
+    payload_max: int = 16 * 1024 * 1024
+    """Stored values larger than this, in bytes, are refused."""
+    code_version: str | None = None
+    """The application's version; stored with runs and executors."""
+    manage_sqlite: bool = True
+    """Whether transactions on SQLite begin with BEGIN IMMEDIATE, in WAL mode."""
+    codec: PayloadCodec | None = field(default=None, metadata={"environment": False})
+    """Compresses or encrypts stored values."""
+    clock: Clock = field(
+        default_factory=SystemClock, metadata={"environment": False}
+    )
+    """Tells the time and waits; tests turn it."""
+    probe: Probe = field(default=unobserved, metadata={"environment": False})
+    """Called at the engine's named points; tests crash there."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _refuse_unless(self.isolation in ISOLATION_LEVELS, "isolation", self.isolation,
+                       f"use one of {', '.join(ISOLATION_LEVELS)}")
+        _refuse_unless(self.migrate in {*_MIGRATE, None}, "migrate", self.migrate,
+                       f"use one of {', '.join(_MIGRATE)}")
+        _refuse_unless(self.pooler in {"transaction", None}, "pooler", self.pooler,
+                       "use 'transaction', or leave it out")
+        _refuse_unless(self.threads >= 1, "threads", self.threads, "use at least 1")
+        beats = timedelta(0) < self.heartbeat
+        _refuse_unless(beats, "heartbeat", self.heartbeat, "use a positive duration")
+        fits = self.lease is None or self.lease >= _LEASE_IN_HEARTBEATS * self.heartbeat
+        _refuse_unless(fits, "lease", self.lease,
+                       f"use at least {_LEASE_IN_HEARTBEATS} heartbeats")
+
+
+def settings(
+    given: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """Return the settings that *given* keywords and *environment* make together.
+
+    Raises:
+        ConfigurationError: A value is malformed or contradicts another.
+    """
+    values = dict(given)
+    for each in fields(Settings):
+        name = f"OPERON_{each.name.upper()}"
+        readable = each.metadata.get("environment", True)
+        if readable and each.name not in values and name in environment:
+            values[each.name] = _parsed(name, environment[name], each.type)
+    return Settings(**values)
+
+
+def database_url(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the URL that the environment names.
+
+    Raises:
+        ConfigurationError: It names none.
+    """
+    url = environment.get("OPERON_DATABASE_URL")
+    if url:
+        return url
+    raise ConfigurationError(
+        "the database",
+        "is not named",
+        cure="give Operon a URL, an Engine or a sessionmaker, or set "
+        "OPERON_DATABASE_URL",
+    )
+
+
+def _parsed(name: str, text: str, annotation: Any) -> Any:
+    parse = _PARSERS[str(getattr(annotation, "__name__", annotation))]
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{name}={text!r}", "cannot be read", cure=str(error)
+        ) from error
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return timedelta(seconds=float(text))
+    except ValueError:
+        raise ValueError("give seconds, such as 2 or 0.5") from None
+
+
+def _truth(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in words:
+        raise ValueError("give true or false")
+    return words[text.lower()]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "str": str,
+    "str | None": str,
+    "int": int,
+    "bool": _truth,
+    "timedelta": _duration,
+    "datetime.timedelta | None": _duration,
+    "tuple": _words,
+    "tuple[str, ...]": _words,
+}
+
+
+def _refuse_unless(holds: bool, setting: str, value: object, cure: str) -> None:  # noqa: FBT001 - a condition reads best first
+    if not holds:
+        raise ConfigurationError(f"{setting}={value!r}", "cannot work", cure=cure)

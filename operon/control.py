@@ -1,0 +1,129 @@
+"""What an operator may ask of a run, checked before anything is written."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from operon.clock import Clock
+from operon.errors import MisuseError
+from operon.errors import ResumeRefusedError
+from operon.errors import RetryRefusedError
+from operon.errors import RunNotFoundError
+from operon.ids import checked_id
+from operon.ids import new_id
+from operon.status import RunStatus
+from operon.store import checkpoints
+from operon.store import control
+from operon.store.checkpoints import Record
+from operon.store.control import Brief
+from operon.store.dialect import Backend
+
+Wish = Callable[[Connection, Backend, Clock], None]
+"""Writes what was asked for, in a transaction that is open."""
+
+
+def cancel(run_id: str, *, force: bool) -> Wish:
+    """Ask the body of *run_id* to end, or end the run by *force*; once is enough.
+
+    A run that has ended already stays as it is.
+    """
+
+    def grant(connection: Connection, backend: Backend, clock: Clock) -> None:
+        _locked(connection, run_id)
+        write = control.force_cancel if force else control.request_cancel
+        write(connection, backend, run_id, clock=clock)
+
+    return grant
+
+
+def resume(run_id: str) -> Wish:
+    """Continue *run_id*, which is dead or was cancelled by force, from its history."""
+
+    def grant(connection: Connection, backend: Backend, clock: Clock) -> None:
+        run = _locked(connection, run_id)
+        _refuse_resume(run_id, run, checkpoints.history(connection, run_id))
+        control.enqueue_again(connection, backend, run_id, clock=clock)
+
+    return grant
+
+
+def retry(run_id: str) -> Wish:
+    """Redo the last operation of *run_id*, if the run failed with it."""
+
+    def grant(connection: Connection, backend: Backend, clock: Clock) -> None:
+        run = _locked(connection, run_id)
+        if run.status is not RunStatus.FAILED:
+            problem = f"is {run.status}, not failed, so there is nothing to retry"
+            raise RetryRefusedError(run_id, problem)
+        position = _position_to_redo(run_id, checkpoints.history(connection, run_id))
+        if position is not None:
+            control.free_position(connection, backend, run_id, position, clock=clock)
+        control.enqueue_again(connection, backend, run_id, clock=clock)
+
+    return grant
+
+
+def fork(run_id: str, *, from_position: int, new: str | None) -> tuple[str, Wish]:
+    """Make a new run with the checkpoints of *run_id* before *from_position*.
+
+    Returns:
+        The new run's id, and what makes it.
+    """
+    fork_id = new_id() if new is None else checked_id(new)
+
+    def grant(connection: Connection, backend: Backend, clock: Clock) -> None:
+        _locked(connection, run_id)
+        recorded = len(checkpoints.history(connection, run_id))
+        if not 1 <= from_position <= recorded + 1:
+            raise MisuseError(
+                f"from_position={from_position}",
+                f"is outside the history of run {run_id!r}, which holds {recorded} "
+                "operations",
+                cure=f"use 1 to {recorded + 1}",
+            )
+        control.copy(
+            connection, backend, run_id, fork_id, before=from_position, clock=clock
+        )
+
+    return fork_id, grant
+
+
+def _locked(connection: Connection, run_id: str) -> Brief:
+    found = control.lock(connection, run_id)
+    if found is None:
+        raise RunNotFoundError(run_id)
+    return found
+
+
+def _refuse_resume(run_id: str, run: Brief, history: Sequence[Record]) -> None:
+    if run.status is RunStatus.DEAD:
+        return
+    if run.status is not RunStatus.CANCELLED:
+        raise ResumeRefusedError(run_id, f"is {run.status}")
+    if any(record.kind == "cancel" for record in history):
+        problem = "was cancelled and has compensated, which its history records"
+        raise ResumeRefusedError(run_id, problem)
+
+
+def _position_to_redo(run_id: str, history: Sequence[Record]) -> int | None:
+    """Return the position of the operation that failed last; None if none failed.
+
+    Then the body itself raised, and runs again from its history.
+    """
+    failed = [record for record in history if record.error is not None]
+    if not failed:
+        return None
+    last = failed[-1]
+    later = [
+        f"{record.kind} {record.name!r} at {record.position}"
+        for record in history
+        if record.position > last.position
+    ]
+    if later:
+        problem = (
+            f"went on after {last.kind} {last.name!r} had failed at {last.position}: "
+            f"{', '.join(later)}"
+        )
+        raise RetryRefusedError(run_id, problem, later=later)
+    return last.position

@@ -1,0 +1,126 @@
+"""Activities: calls to the outside world, recorded after they happened."""
+
+import threading
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import datetime
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from operon.context import CurrentRun
+from operon.context import Place
+from operon.context import entered
+from operon.engine.record import answer
+from operon.engine.record import enter
+from operon.engine.record import record_alone
+from operon.engine.record import succeeded
+from operon.engine.run import ActiveRun
+from operon.engine.trying import until_recorded
+from operon.errors import MisuseError
+from operon.errors import StepTimeoutError
+from operon.hooks import Point
+from operon.operation import Call
+from operon.store.checkpoints import Record
+
+
+class ActivityFrame:
+    """An activity is executing: no transaction is open, and no position is free."""
+
+    place = Place.ACTIVITY
+    session = None
+
+    def __init__(self, current: CurrentRun) -> None:
+        self.current = current
+        self._started = 0
+
+    def execute_step(self, call: Call) -> Any:
+        """Refuse: the step's commit would not be the activity's record."""
+        raise MisuseError(
+            f"step {call.operation.name!r}",
+            f"was called inside activity {self.current.step!r}",
+            cure="call it from the body, after the activity, and pass its result",
+        )
+
+    def execute_activity(self, call: Call) -> Any:
+        """Call the activity plainly: it is part of this one's attempt."""
+        return call.outside()
+
+    def derived_id(self) -> str:
+        """Return the next id of a run this activity starts, the same on every attempt."""
+        self._started += 1
+        return f"{self.current.idempotency_key}/{self._started}"
+
+
+def execute_activity(run: ActiveRun, call: Call) -> Any:
+    """Return the outcome of *call* at the next position of *run*'s history.
+
+    The call happens at least once; after a crash between the effect and its record
+    it happens again, with the same idempotency key.
+    """
+    recorded = enter(run, call.operation)
+    if recorded is None:
+        position = run.position
+        attempt = partial(_attempt, run, call, position)
+        recorded = until_recorded(run, call.operation, position, attempt)
+    return answer(run, call.operation, recorded)
+
+
+def _attempt(
+    run: ActiveRun, call: Call, position: int, number: int, started_at: datetime
+) -> Record:
+    """Call the outside world once, then record what it answered."""
+    activity = call.operation
+    deadline = None if activity.timeout is None else started_at + activity.timeout
+    current = run.current(
+        step=activity.name, position=position, attempt=number, deadline=deadline
+    )
+    value = _call(run, call, ActivityFrame(current))
+    run.services.probe(Point.EFFECT_DONE, run.run_id)
+    outcome = succeeded(run, activity, position, value, attempts=number)
+    return record_alone(run, activity, outcome, started_at=started_at)
+
+
+def _call(run: ActiveRun, call: Call, frame: ActivityFrame) -> Any:
+    timeout = call.operation.timeout
+    if timeout is None:
+        with entered(frame):
+            return call.outside()
+    return _call_within(run, call, frame, timeout)
+
+
+@dataclass
+class _Answer:
+    value: Any = None
+    error: BaseException | None = None
+
+
+def _call_within(
+    run: ActiveRun, call: Call, frame: ActivityFrame, timeout: timedelta
+) -> Any:
+    """Call in a thread of its own, and leave it alone once *timeout* has passed.
+
+    Python cannot stop a thread: the late one goes on, and its result is dropped.
+    """
+    answered, result = threading.Event(), _Answer()
+
+    def work() -> None:
+        try:
+            with entered(frame):
+                result.value = call.outside()
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
+            result.error = error
+        answered.set()
+
+    name = f"operon-{call.operation.name}"
+    threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True).start()
+    if not run.services.clock.wait(answered, timeout.total_seconds()):
+        raise StepTimeoutError(
+            run.run_id,
+            call.operation.name,
+            frame.current.position or 0,
+            timeout=timeout.total_seconds(),
+        )
+    if result.error is not None:
+        raise result.error
+    return result.value

@@ -1,0 +1,237 @@
+"""Executing a run from its claim to its end, through whatever happens in between."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import exc
+
+from operon.codec import Undecodable
+from operon.engine.body import play
+from operon.engine.body import raised
+from operon.engine.flow import ClaimAgain
+from operon.engine.flow import GaveUp
+from operon.engine.flow import IdTaken
+from operon.engine.flow import LeaseLost
+from operon.engine.flow import MustDie
+from operon.engine.flow import Stopping
+from operon.engine.patience import RunPatience
+from operon.engine.run import ActiveRun
+from operon.engine.services import Services
+from operon.engine.start import write_row
+from operon.engine.rejected import Rejected
+from operon.errors import DecodeError
+from operon.errors import ExecutorStoppedError
+from operon.errors import RunDeadError
+from operon.hooks import Point
+from operon.registry import Declared
+from operon.status import RunStatus
+from operon.store import checkpoints
+from operon.store import claims
+from operon.store.checkpoints import Record
+from operon.store.claims import Claimed
+from operon.store.claims import Finish
+from operon.store.runs import Beginning
+
+
+def attend(run: ActiveRun) -> Finish | None:
+    """Execute *run* until it has ended, or is not this process's any more.
+
+    Returns:
+        How it ended, once the database has acknowledged it; None if somebody else
+        holds or ended it: only its row can tell.
+
+    Raises:
+        IdTaken: Somebody started this id before.
+        DatabaseUnavailableError: A caller waits, and the patience is over.
+        ExecutorStoppedError: A caller waits, and this process was shut down.
+    """
+    in_doubt = False
+    while True:
+        try:
+            if in_doubt:
+                run = _claimed_again(run)
+            return _lived(run)
+        except ClaimAgain:
+            in_doubt = True
+            if run.services.stopping.is_set():
+                return None
+        except LeaseLost:
+            return None
+        except Stopping:
+            release(run)
+            if run.foreground:
+                raise ExecutorStoppedError(run.run_id) from None
+            return None
+        except GaveUp as tired:
+            raise tired.error from tired.error.__cause__
+
+
+def _lived(run: ActiveRun) -> Finish:
+    """Execute the body of *run* and write how it ended."""
+    run.services.active.show(run)
+    try:
+        how = run.problem or play(run)
+    except MustDie as death:
+        how = raised(run, RunStatus.DEAD, death.error)
+    return _finished(run, how)
+
+
+def activate(
+    services: Services, declared: Declared, claimed: Claimed, *, foreground: bool = False
+) -> ActiveRun:
+    """Load what a claimed run needs to continue; if it cannot, its body is to die.
+
+    Raises:
+        SQLAlchemyError: Its history could not be read.
+    """
+    with services.database.reading() as connection:
+        history = checkpoints.history(connection, claimed.id)
+    services.probe(Point.LOADED, claimed.id)
+    run = ActiveRun(
+        services,
+        declared,
+        None,
+        claimed.lease,
+        history=history,
+        principal=claimed.principal,
+        root_id=claimed.root_id,
+        foreground=foreground,
+        cancel_requested=claimed.cancel_requested_at is not None,
+    )
+    run.problem = _problem(run, claimed, history)
+    return run
+
+
+def release(run: ActiveRun, *, after: timedelta = timedelta(0)) -> None:
+    """Give *run* back to its queue, if its row is there and still ours.
+
+    If the database does not answer, the heartbeat finds the run later.
+    """
+    if run.unstarted:
+        return
+    services = run.services
+    try:
+        with services.database.transaction() as connection:
+            claims.release(
+                connection,
+                services.database.backend,
+                run.lease,
+                clock=services.clock,
+                after=after,
+            )
+    except exc.SQLAlchemyError:
+        return
+
+
+def _problem(
+    run: ActiveRun, claimed: Claimed, history: Sequence[Record]
+) -> Finish | None:
+    """Decode the input of *run*; return how it has to end if it cannot continue."""
+    error = _reason_to_die(run, claimed, history)
+    return None if error is None else raised(run, RunStatus.DEAD, error)
+
+
+def _reason_to_die(
+    run: ActiveRun, claimed: Claimed, history: Sequence[Record]
+) -> Exception | None:
+    declared = run.declared
+    if claimed.recoveries > declared.max_recoveries:
+        return RunDeadError(
+            run.run_id,
+            f"it was taken over {claimed.recoveries} times without recording anything",
+        )
+    if [record.position for record in history] != list(range(1, len(history) + 1)):
+        return RunDeadError(run.run_id, "its history has a hole")
+    try:
+        text = run.services.payloads.unwrap(claimed.input, claimed.codec)
+        run.workflow = declared.decode(text)
+    except Undecodable as error:
+        return DecodeError(f"the input of run {run.run_id!r}", error.reason)
+    return None
+
+
+def _finished(run: ActiveRun, how: Finish) -> Finish:
+    """Write how *run* ended, its row included if no operation has written it.
+
+    Raises:
+        LeaseLost: It was not ours to end.
+    """
+    if run.unstarted:
+        return _written_whole(run, how)
+    patience = RunPatience(run)
+    while True:
+        try:
+            if run.services.finisher.finish(how):
+                run.services.probe(Point.FINISHED, run.run_id)
+                return how
+            run.look()
+            how = replace(how, lease=run.lease)
+        except exc.SQLAlchemyError as error:
+            patience.wait(Rejected.from_error(error))
+
+
+def _written_whole(run: ActiveRun, how: Finish) -> Finish:
+    """Write the row of a run that had no operation, in its final status."""
+    beginning = Beginning(
+        status=how.status,
+        executor=run.lease.executor,
+        epoch=run.lease.epoch,
+        output=how.output,
+        error=how.error,
+        outcome_codec=how.codec,
+    )
+    if write_row(run, beginning):
+        return how
+    raise IdTaken
+
+
+def _claimed_again(run: ActiveRun) -> ActiveRun:
+    """Claim *run* under a new epoch, and load what its history says now.
+
+    The claim waits for the pending transaction whose outcome is unknown.
+
+    Raises:
+        LeaseLost: Somebody else holds it, or it has ended.
+    """
+    services, patience = run.services, RunPatience(run)
+    while True:
+        try:
+            with services.database.transaction() as connection:
+                claimed = claims.claim_again(
+                    connection,
+                    services.database.backend,
+                    run.lease.executor,
+                    run.run_id,
+                    clock=services.clock,
+                )
+            if claimed is None:
+                return _begun_anew(run)
+            services.probe(Point.CLAIMED, run.run_id)
+            again = activate(services, run.declared, claimed, foreground=run.foreground)
+        except exc.SQLAlchemyError as error:
+            patience.wait(Rejected.from_error(error))
+        else:
+            again.new = run.new
+            return again
+
+
+def _begun_anew(run: ActiveRun) -> ActiveRun:
+    """Return *run* as it was before its first operation, if its row is lost.
+
+    A start commits asynchronously when a step follows; if the server crashed before
+    the step was durable, neither ever happened.
+    """
+    with run.services.database.reading() as connection:
+        row_is_lost = claims.holding(connection, run.run_id) is None
+    if run.new is None or not row_is_lost:
+        raise LeaseLost
+    return ActiveRun(
+        run.services,
+        run.declared,
+        run.workflow,
+        run.lease,
+        principal=run.principal,
+        foreground=run.foreground,
+        new=run.new,
+    )

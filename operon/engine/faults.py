@@ -1,0 +1,120 @@
+"""What a database error means for the transaction in which it was raised.
+
+The verdicts follow SQLSTATE on PostgreSQL and the extended result code on SQLite,
+and never the text of a message, but for the one thing SQLite says nowhere else.
+
+Source:
+    PostgreSQL, "PostgreSQL Error Codes"; SQLite, "Result and Error Codes".
+"""
+
+import sqlite3
+from enum import Enum
+
+from sqlalchemy import exc
+
+from operon.models import Checkpoint
+from operon.models import WorkflowRun
+
+_CONFLICT = frozenset({"40001", "40P01"})
+_BUSY = frozenset({"55P03", "57014"})
+_NO_CAPACITY = frozenset({"53000", "53100", "53200", "53300", "53400", "25006"})
+_SQLITE_BUSY = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
+_SQLITE_AWAY = frozenset({"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"})
+_TABLE_CHECKPOINTS = Checkpoint.__tablename__
+_TABLE_RUNS = WorkflowRun.__tablename__
+
+
+class Fault(Enum):
+    """What is known after an error."""
+
+    USER = "the code's own error"
+    CONFLICT = "rolled back in favour of another transaction"
+    BUSY = "rolled back after waiting for a lock"
+    AWAY = "rolled back or never begun: the database is away or has no room"
+    LOST = "the connection broke; what was sent last may have happened"
+    FENCED = "refused: the run is not held under this claim"
+    TAKEN = "refused: the position, or the run's id, is recorded already"
+    ABORTED = "refused because of an earlier error in the same transaction"
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same work may succeed when it is tried again."""
+        return self in {Fault.CONFLICT, Fault.BUSY, Fault.AWAY, Fault.LOST}
+
+
+def classify(error: BaseException) -> Fault:
+    """Tell what *error* means, looking through SQLAlchemy's wrapping."""
+    if isinstance(error, exc.PendingRollbackError):
+        return Fault.ABORTED
+    if isinstance(error, exc.TimeoutError):  # the pool has no connection to give
+        return Fault.AWAY
+    if isinstance(error, exc.DBAPIError):
+        if error.connection_invalidated:
+            return Fault.LOST
+        return classify(error.orig) if error.orig is not None else Fault.USER
+    if isinstance(error, sqlite3.Error):
+        return _classify_sqlite(error)
+    if hasattr(error, "sqlstate") and hasattr(error, "diag"):
+        return _classify_postgresql(error)
+    return Fault.USER
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the database's own code for *error*, if it came from there."""
+    origin = getattr(error, "orig", None) or error
+    return getattr(origin, "sqlstate", None) or getattr(
+        origin, "sqlite_errorname", None
+    )
+
+
+def _classify_postgresql(error: BaseException) -> Fault:
+    import psycopg  # noqa: PLC0415 - loaded already by whoever raised the error
+
+    state: str | None = getattr(error, "sqlstate", None)
+    if state is None:
+        broken = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return Fault.LOST if broken else Fault.USER
+    if state.startswith("08") or state in {"40003", "57P01", "57P02", "57P03", "25P03"}:
+        return Fault.LOST
+    if state in _CONFLICT:
+        return Fault.CONFLICT
+    if state in _BUSY:
+        return Fault.BUSY
+    if state in _NO_CAPACITY:
+        return Fault.AWAY
+    if state == "25P02":
+        return Fault.ABORTED
+    return _classify_constraint(state, getattr(error, "diag", None))
+
+
+def _classify_constraint(state: str, diag: object) -> Fault:
+    table = getattr(diag, "table_name", None)
+    constraint = getattr(diag, "constraint_name", None)
+    if state == "23502" and table is not None and table.startswith("operon_"):
+        column = getattr(diag, "column_name", None)
+        return Fault.FENCED if column == "epoch" else Fault.USER
+    if state == "23505" and constraint in {
+        f"pk_{_TABLE_CHECKPOINTS}",
+        f"pk_{_TABLE_RUNS}",
+    }:
+        return Fault.TAKEN
+    return Fault.USER
+
+
+def _classify_sqlite(error: sqlite3.Error) -> Fault:
+    name: str = getattr(error, "sqlite_errorname", "") or ""
+    text = str(error)
+    if any(name.startswith(prefix) for prefix in _SQLITE_BUSY):
+        return Fault.BUSY
+    if any(name.startswith(prefix) for prefix in _SQLITE_AWAY):
+        return Fault.AWAY
+    # SQLite names the columns of a violated constraint nowhere but in the message
+    if name == "SQLITE_CONSTRAINT_NOTNULL" and text.endswith(
+        (f"{_TABLE_CHECKPOINTS}.epoch", "operon_attempts.epoch")
+    ):
+        return Fault.FENCED
+    if name == "SQLITE_CONSTRAINT_PRIMARYKEY" and (
+        f"{_TABLE_CHECKPOINTS}.run_id" in text or f"{_TABLE_RUNS}.id" in text
+    ):
+        return Fault.TAKEN
+    return Fault.USER

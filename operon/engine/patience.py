@@ -1,0 +1,80 @@
+"""Waiting out a database that is busy or away, for as long as it makes sense."""
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+from operon.clock import Clock
+from operon.engine.faults import Fault
+from operon.engine.flow import GaveUp
+from operon.engine.rejected import Rejected
+from operon.engine.run import ActiveRun
+from operon.errors import DatabaseUnavailableError
+
+_FIRST_WAIT = {Fault.CONFLICT: 0.005, Fault.BUSY: 0.02}  # seconds; others 0.1
+_LONGEST_WAIT = {Fault.CONFLICT: 1.0}  # seconds; others 5
+_BUSY_ATTEMPTS = 10  # how often a caller who waits meets a lock timeout
+
+Wait = Callable[[timedelta], None]
+
+
+class Patience:
+    """How long something has been kept from happening, and by what.
+
+    In the background there is no end to it: the work is durable and goes on when
+    the database does. A caller who waits is told when *limit* has passed.
+    """
+
+    def __init__(self, clock: Clock, limit: timedelta | None, wait: Wait) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._wait = wait
+        self._since = clock.monotonic()
+        self._faults: dict[Fault, int] = {}
+
+    def wait(self, refusal: Rejected) -> None:
+        """Wait before the next try after *refusal*.
+
+        Raises:
+            DatabaseUnavailableError: It has lasted too long for somebody who waits.
+        """
+        fault = refusal.fault
+        self._faults[fault] = self._faults.get(fault, 0) + 1
+        waited = self._clock.monotonic() - self._since
+        if self._is_over(fault, waited):
+            cause = refusal.__cause__ or refusal
+            raise DatabaseUnavailableError(str(cause), waited=waited) from cause
+        self._wait(timedelta(seconds=self._backoff(fault)))
+
+    def _is_over(self, fault: Fault, waited: float) -> bool:
+        if self._limit is None:
+            return False
+        if fault is Fault.BUSY and self._faults[fault] >= _BUSY_ATTEMPTS:
+            return True
+        return waited >= self._limit.total_seconds()
+
+    def _backoff(self, fault: Fault) -> float:
+        """Return seconds: exponential, capped, with full jitter.
+
+        Source:
+            Brooker, "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+        """
+        tries = min(self._faults[fault], 16)
+        most = _FIRST_WAIT.get(fault, 0.1) * 2**tries
+        return random.uniform(0, min(most, _LONGEST_WAIT.get(fault, 5.0)))  # noqa: S311 - jitter, no secret
+
+
+class RunPatience(Patience):
+    """The patience of one operation of a run; when it ends, the body unwinds."""
+
+    def __init__(self, run: ActiveRun) -> None:
+        limit = run.services.patience if run.foreground else None
+        super().__init__(run.services.clock, limit, run.wait)
+        self._run = run
+
+    def wait(self, refusal: Rejected) -> None:
+        """Wait before the next try after *refusal*; unwind when it lasts too long."""
+        try:
+            super().wait(refusal)
+        except DatabaseUnavailableError as error:
+            self._run.break_with(GaveUp(error))

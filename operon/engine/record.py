@@ -1,0 +1,299 @@
+"""Recording outcomes: what a position holds, and what a refusal to hold it means."""
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from typing import NoReturn
+from typing import Protocol
+
+from sqlalchemy import Connection
+from sqlalchemy import exc
+
+from operon.codec import NotEncodable
+from operon.codec import TypeCodec
+from operon.codec import Undecodable
+from operon.codec import UnknownError
+from operon.codec import decode_error
+from operon.codec import encode_error
+from operon.codec import type_codec
+from operon.engine.faults import Fault
+from operon.engine.faults import classify
+from operon.engine.flow import ClaimAgain
+from operon.engine.flow import MustDie
+from operon.engine.patience import RunPatience
+from operon.engine.run import ActiveRun
+from operon.engine.start import ensure_started
+from operon.engine.rejected import Rejected
+from operon.errors import NonDeterminismError
+from operon.errors import RecordedError
+from operon.errors import ResultNotSerializableError
+from operon.errors import RunCancelled
+from operon.hooks import Point
+from operon.store import checkpoints
+from operon.store.checkpoints import Record
+
+
+class Operation(Protocol):
+    """Anything that takes a position in a run's history."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, in one word."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its declared name."""
+        ...
+
+    @property
+    def result(self) -> TypeCodec:
+        """How its result is stored."""
+        ...
+
+
+def enter(run: ActiveRun, operation: Operation, *, lazily: bool = False) -> Record | None:
+    """Take the next position of *run* for *operation*; return what it holds already.
+
+    Args:
+        run: The run whose body called.
+        operation: What was called.
+        lazily: A synchronous commit follows at once (see `start`).
+
+    Returns:
+        The recorded outcome to replay, or None: the operation is to be executed.
+
+    Raises:
+        RunCancelled: The body is to end; this position records that it was told.
+    """
+    run.check()
+    run.position += 1
+    recorded = run.find(run.position)
+    if recorded is not None:
+        return matching(run, operation, recorded)
+    if run.cancel_is_due:
+        deliver_cancel(run, run.position)
+    _await_lease(run)
+    ensure_started(run, lazily=lazily)
+    return None
+
+
+def _await_lease(run: ActiveRun) -> None:
+    """Begin nothing while the executor's lease may be about to end.
+
+    Only for liveness, so that work is not done in vain: the fence alone is safe.
+    """
+    patience = RunPatience(run)
+    while not run.services.may_begin():
+        patience.wait(Rejected(Fault.AWAY, sent=False))
+
+
+def matching(run: ActiveRun, operation: Operation, recorded: Record) -> Record:
+    """Return *recorded* if it is *operation*'s; a recorded cancel is raised again."""
+    if recorded.kind == "cancel":
+        raise RunCancelled(run.run_id)
+    if (recorded.kind, recorded.name) != (operation.kind, operation.name):
+        die_of_non_determinism(
+            run, recorded, called=f"{operation.kind} {operation.name!r}"
+        )
+    return recorded
+
+
+def die_of_non_determinism(run: ActiveRun, recorded: Record, *, called: str) -> NoReturn:
+    """Stop the run: its body does not do what its history says it did."""
+    error = NonDeterminismError(
+        run.run_id,
+        recorded.name,
+        recorded.position,
+        recorded=f"{recorded.kind} {recorded.name!r}",
+        called=called,
+        source=_calling_line(),
+    )
+    run.break_with(MustDie(error))
+
+
+def answer(run: ActiveRun, operation: Operation, recorded: Record) -> Any:
+    """Return, or raise, what *recorded* says, decoded: all that a body ever sees."""
+    subject = f"{operation.kind} {operation.name!r} of run {run.run_id!r}"
+    payloads = run.services.payloads
+    try:
+        if recorded.error is not None:
+            text = payloads.unwrap(recorded.error, recorded.codec)
+            error = rebuilt(run.run_id, recorded, text)
+        else:
+            assert recorded.output is not None  # noqa: S101 - one of the two is set
+            text = payloads.unwrap(recorded.output, recorded.codec)
+            return operation.result.decode(text)
+    except Undecodable as reason:
+        run.die_undecodable(subject, reason.reason)
+    raise error.with_traceback(run.tracebacks.pop(recorded.position, None))
+
+
+def rebuilt(run_id: str, recorded: Record, text: str) -> Exception:
+    """Return the error of *recorded*, or the one that stands for an unknown class."""
+    found = decode_error(text)
+    if isinstance(found, UnknownError):
+        return RecordedError(
+            run_id,
+            recorded.name,
+            recorded.position,
+            error_type=found.type,
+            message=found.message,
+        )
+    return found
+
+
+def succeeded(
+    run: ActiveRun, operation: Operation, position: int, value: Any, *, attempts: int
+) -> Record:
+    """Return the record of a result.
+
+    Raises:
+        ResultNotSerializableError: The result would not come back as it is.
+    """
+    try:
+        text = operation.result.encode(value, "result")
+        output, codec = run.services.payloads.wrap(text, "result")
+    except NotEncodable as problem:
+        raise ResultNotSerializableError(
+            run.run_id,
+            operation.name,
+            position,
+            path=problem.path,
+            reason=problem.reason,
+        ) from None
+    return Record(
+        position=position,
+        kind=operation.kind,
+        name=operation.name,
+        output=output,
+        codec=codec,
+        attempts=attempts,
+    )
+
+
+def failed(
+    run: ActiveRun, operation: Operation, position: int, error: Exception, *, attempts: int
+) -> Record:
+    """Return the record of an error, and keep where it was raised for this process."""
+    text, codec = run.services.payloads.wrap(encode_error(error), "error")
+    run.tracebacks[position] = error.__traceback__
+    return Record(
+        position=position,
+        kind=operation.kind,
+        name=operation.name,
+        error=text,
+        codec=codec,
+        attempts=attempts,
+    )
+
+
+def record_alone(
+    run: ActiveRun, operation: Operation, outcome: Record, *, started_at: datetime
+) -> Record:
+    """Record *outcome* in a transaction of its own; return what the position holds.
+
+    A cancel that came meanwhile does not lose the outcome: it is recorded under the
+    new epoch, and the next operation delivers the cancel.
+    """
+    services, patience = run.services, RunPatience(run)
+
+    def send(connection: Connection) -> None:
+        checkpoints.record(
+            connection,
+            services.database.backend,
+            run.lease,
+            outcome,
+            clock=services.clock,
+            started_at=started_at,
+        )
+
+    while True:
+        try:
+            commit_alone(run, send)
+            return run.remember(outcome)
+        except Rejected as refusal:
+            found = settle(run, operation, outcome.position, refusal)
+            if found is not None:
+                return found
+            patience.wait(refusal)
+
+
+def commit_alone(run: ActiveRun, send: Callable[[Connection], None]) -> None:
+    """Commit what *send* sends in a transaction of Operon's own.
+
+    Raises:
+        Rejected: The database did not take it.
+    """
+    services = run.services
+    try:
+        with services.database.transaction() as connection:
+            send(connection)
+            services.probe(Point.RECORDED, run.run_id)
+    except exc.SQLAlchemyError as error:
+        fault = classify(error)
+        if fault in {Fault.USER, Fault.ABORTED}:
+            raise
+        raise Rejected(fault, sent=True) from error
+    services.probe(Point.COMMITTED, run.run_id)
+
+
+def settle(
+    run: ActiveRun, operation: Operation, position: int, refusal: Rejected
+) -> Record | None:
+    """Find out what *refusal* means for *position*.
+
+    Returns:
+        The recorded outcome, if somebody has recorded one; None: try again.
+
+    Raises:
+        ControlFlow: The run is not ours any more, or its commit is unknown.
+    """
+    fault = refusal.fault
+    if fault is Fault.LOST and refusal.sent:
+        run.break_with(ClaimAgain())
+    if fault is Fault.TAKEN:
+        return _adopted(run, operation, position)
+    if fault is Fault.FENCED or (fault is Fault.CONFLICT and refusal.sent):
+        run.look()
+    return None
+
+
+def deliver_cancel(run: ActiveRun, position: int) -> NoReturn:
+    """Record at *position* that the body is told to end, and tell it."""
+    outcome = Record(position=position, kind="cancel", name="cancel", output="null")
+    ensure_started(run, lazily=False)
+    record_alone(run, _CANCEL, outcome, started_at=run.now())
+    raise RunCancelled(run.run_id)
+
+
+def _adopted(run: ActiveRun, operation: Operation, position: int) -> Record | None:
+    """Return what somebody else recorded at *position*, checked as a replay is."""
+    try:
+        with run.services.database.reading() as connection:
+            found = checkpoints.find(connection, run.run_id, position)
+    except exc.SQLAlchemyError:
+        return None  # the next try meets the same refusal
+    if found is None:
+        return None
+    return matching(run, operation, run.remember(found))
+
+
+def _calling_line() -> str:
+    """Return where the body called the engine, as `file:line`."""
+    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to look at callers
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        "operon."
+    ):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class _Cancel:
+    kind = "cancel"
+    name = "cancel"
+    result = type_codec(Any)
+
+
+_CANCEL = _Cancel()

@@ -1,0 +1,104 @@
+"""Steps: rows and checkpoint in one transaction."""
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from operon.codec import load_columns
+from operon.context import CurrentRun
+from operon.context import Place
+from operon.context import entered
+from operon.engine.record import answer
+from operon.engine.record import enter
+from operon.engine.record import succeeded
+from operon.engine.run import ActiveRun
+from operon.engine.trying import until_recorded
+from operon.engine.unit_of_work import UnitOfWork
+from operon.engine.unit_of_work import unit_of_work
+from operon.errors import ActivityInStepError
+from operon.hooks import Point
+from operon.operation import Call
+from operon.store import checkpoints
+from operon.store.checkpoints import Record
+
+
+class StepFrame:
+    """A step is executing: steps it calls join it, activities are refused."""
+
+    place = Place.STEP
+
+    def __init__(self, current: CurrentRun, session: Session) -> None:
+        self.current = current
+        self.session = session
+        self._started = 0
+
+    def execute_step(self, call: Call) -> Any:
+        """Call the step plainly: it shares this one's session and commit."""
+        return call.in_session(self.session)
+
+    def execute_activity(self, call: Call) -> Any:
+        """Refuse: it would hold this step's transaction open."""
+        step = self.current.step or ""
+        raise ActivityInStepError(call.operation.name, step=step)
+
+    def derived_id(self) -> str:
+        """Return the next id of a run this step starts, the same on every attempt."""
+        self._started += 1
+        return f"{self.current.idempotency_key}/{self._started}"
+
+
+def execute_step(run: ActiveRun, call: Call) -> Any:
+    """Return the outcome of *call* at the next position of *run*'s history.
+
+    The step's rows and its checkpoint commit in one transaction, so a crash leaves
+    both or neither. A recorded position is replayed, never run again.
+    """
+    recorded = enter(run, call.operation, lazily=True)
+    if recorded is None:
+        position = run.position
+        attempt = partial(_attempt, run, call, position)
+        recorded = until_recorded(run, call.operation, position, attempt)
+    return answer(run, call.operation, recorded)
+
+
+def _attempt(
+    run: ActiveRun, call: Call, position: int, number: int, started_at: datetime
+) -> Record:
+    """Run the step once and record its outcome, in one transaction."""
+    services, step = run.services, call.operation
+    isolation = step.isolation or services.isolation
+    current = run.current(step=step.name, position=position, attempt=number)
+    with unit_of_work(
+        services, run_id=run.run_id, step=step.name, isolation=isolation
+    ) as unit:
+        outcome = perform(run, unit, call, current)
+        unit.commit(
+            lambda connection: checkpoints.record(
+                connection,
+                services.database.backend,
+                run.lease,
+                outcome,
+                clock=services.clock,
+                started_at=started_at,
+                isolation=isolation,
+            )
+        )
+    return run.remember(outcome)
+
+
+def perform(run: ActiveRun, unit: UnitOfWork, call: Call, current: CurrentRun) -> Record:
+    """Call the step's function in *unit* and flush; return what is to be recorded."""
+    with entered(StepFrame(current, unit.session)):
+        value = call.in_session(unit.session)
+    run.services.probe(Point.BODY_DONE, run.run_id)
+    unit.session.flush()
+    load_columns(unit.session, call.operation.result.mapped(value))
+    return succeeded(
+        run,
+        call.operation,
+        current.position or 1,
+        value,
+        attempts=current.attempt or 1,
+    )

@@ -1,0 +1,109 @@
+"""Transactions that are a run by themselves: run row, rows and result in one commit."""
+
+from sqlalchemy import Connection
+
+
+from operon.engine.faults import Fault
+from operon.engine.flow import IdTaken
+from operon.engine.patience import Patience
+from operon.engine.record import answer
+from operon.engine.run import ActiveRun
+from operon.engine.steps import perform
+from operon.engine.rejected import Rejected
+from operon.engine.unit_of_work import unit_of_work
+from operon.status import RunStatus
+from operon.store import checkpoints
+from operon.store import runs
+from operon.store.runs import Beginning
+from operon.transaction import Invocation
+
+
+def transact(run: ActiveRun) -> object:
+    """Run the invocation of *run* and return its result.
+
+    All or nothing: after an error or a crash neither rows nor run are there, and the
+    same id may be tried again.
+
+    Raises:
+        IdTaken: The id is another run's already; nothing was done.
+        DatabaseUnavailableError: The patience is over.
+    """
+    invocation: Invocation[object] = run.workflow
+    patience, number = _patience(run), 1
+    while True:
+        try:
+            return _attempt(run, invocation, number)
+        except Rejected as refusal:
+            if refusal.fault is Fault.TAKEN:
+                raise IdTaken from None
+            patience.wait(refusal)
+        except Exception as error:
+            retry = invocation.transaction.retry
+            if not retry.allows(error, number):
+                raise
+            run.wait(retry.wait_after(number))
+            number += 1
+
+
+def read(run: ActiveRun) -> object:
+    """Run the invocation of *run* in a READ ONLY transaction that leaves no trace."""
+    invocation: Invocation[object] = run.workflow
+    patience = _patience(run)
+    while True:
+        try:
+            return _attempt(run, invocation, 1, read_only=True)
+        except Rejected as refusal:
+            patience.wait(refusal)
+
+
+def _patience(run: ActiveRun) -> Patience:
+    return Patience(run.services.clock, run.services.patience, run.wait)
+
+
+def _attempt(
+    run: ActiveRun, invocation: Invocation[object], number: int, *, read_only: bool = False
+) -> object:
+    """Run the function once, with its run's row before and its checkpoint after it.
+
+    The row comes first, so that a duplicate waits for it instead of doing the work.
+    """
+    services, transaction = run.services, invocation.transaction
+    isolation = transaction.isolation or services.isolation
+    started_at = run.now()
+    current = run.current(step=transaction.name, position=1, attempt=number)
+    with unit_of_work(
+        services,
+        run_id=run.run_id,
+        step=transaction.name,
+        isolation=isolation,
+        read_only=read_only,
+    ) as unit:
+        if not read_only:
+            _claim_id(run, unit.connection)
+        outcome = perform(run, unit, invocation.call, current)
+
+        def send(connection: Connection) -> None:
+            checkpoints.record(
+                connection,
+                services.database.backend,
+                run.lease,
+                outcome,
+                clock=services.clock,
+                started_at=started_at,
+                isolation=isolation,
+                fenced=False,
+            )
+
+        unit.commit(None if read_only else send)
+    return answer(run, transaction, outcome)
+
+
+def _claim_id(run: ActiveRun, connection: Connection) -> None:
+    assert run.new is not None  # noqa: S101 - a transaction's run always begins here
+    services = run.services
+    beginning = Beginning(
+        status=RunStatus.SUCCEEDED, executor=run.lease.executor, epoch=1
+    )
+    runs.insert_first(
+        connection, services.database.backend, run.new, beginning, clock=services.clock
+    )

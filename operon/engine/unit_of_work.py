@@ -1,0 +1,199 @@
+"""The unit of work: session and transaction of one attempt of one step.
+
+This is the only place that commits business rows. The rows, the fence and the
+checkpoint are one transaction: the record is sent when the session has flushed and
+every listener has had its say, in one flush with COMMIT.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack
+from contextlib import contextmanager
+from typing import NoReturn
+
+from sqlalchemy import Connection
+from sqlalchemy import ExceptionContext
+from sqlalchemy import exc
+
+from operon.engine.faults import Fault
+from operon.engine.faults import classify
+from operon.engine.guard import UNIT_OPTION
+from operon.engine.guard import GuardedSession
+from operon.engine.rejected import Rejected
+from operon.engine.services import Services
+from operon.errors import CommitInStepError
+from operon.hooks import Point
+
+Send = Callable[[Connection], None]
+"""Sends the statements that belong right before COMMIT."""
+
+
+class UnitOfWork:
+    """Session and transaction of one attempt of one step.
+
+    Attributes:
+        session: What the step's function gets.
+        connection: The same transaction, for Operon's own rows in it.
+        step: The step's name.
+        isolation: The isolation level of the transaction.
+    """
+
+    def __init__(
+        self, services: Services, connection: Connection, *, step: str, run_id: str
+    ) -> None:
+        self.step = step
+        self.connection = connection
+        self.ending = False
+        self.flushing = False
+        self.touched = False
+        self.rolled_back = False
+        self.refusal: CommitInStepError | None = None
+        self.first_error: BaseException | None = None
+        self._first_fault = Fault.USER
+        self._services = services
+        self._run_id = run_id
+        self._send: Send | None = None
+        self._sent = False
+        self.session: GuardedSession = services.sessions(bind=connection)
+        self.session.operon_unit = self
+
+    def begin(self) -> None:
+        """Open the transaction, so that nothing about it can be changed any more."""
+        self.session.begin()
+        self.session.connection()
+        self.connection.execution_options(**{UNIT_OPTION: self})
+        self._services.probe(Point.BEGAN, self._run_id)
+
+    def commit(self, send: Send | None) -> None:
+        """Flush, then commit together with what *send* sends last.
+
+        Raises:
+            CommitInStepError: The step ended the transaction behind Operon's back.
+        """
+        self.session.flush()
+        self._services.probe(Point.FLUSHED, self._run_id)
+        self._refuse_if_ended()
+        self._send = send
+        self.ending = True
+        self.session.commit()
+        self._services.probe(Point.COMMITTED, self._run_id)
+
+    def send_record(self, connection: Connection) -> None:
+        """Send the record in one flush with COMMIT; SQLAlchemy is about to commit."""
+        if self._send is None:
+            return
+        self._sent = True
+        database = self._services.database
+        try:
+            with (
+                database.commits.watched(connection),
+                database.backend.committing(connection),
+            ):
+                self._services.renew(connection)
+                self._send(connection)
+                self._services.probe(Point.RECORDED, self._run_id)
+        except exc.DBAPIError:
+            raise
+        except Exception as error:
+            raise self._wrapped(error) from error
+
+    def end(self) -> None:
+        """Close the session; whatever was not committed is rolled back."""
+        self.ending = True
+        try:
+            self.session.close()
+        except exc.DBAPIError:  # the connection is gone, and its transaction with it
+            self._drop_connection()
+
+    def refuse_unless_ending(self, call: str) -> None:
+        """Refuse *call* while the transaction is the step's to use, not to end."""
+        if not self.ending:
+            self.refusal = CommitInStepError(call, step=self.step)
+            raise self.refusal
+
+    def notice(self, context: ExceptionContext) -> None:
+        """Keep the transaction's first database error: user code may swallow it."""
+        if self.first_error is None:
+            self.first_error = context.original_exception
+            lost = Fault.LOST if context.is_disconnect else Fault.USER
+            found = classify(context.original_exception)
+            self._first_fault = lost if found is Fault.USER else found
+
+    def forgive(self) -> None:
+        """Forget an error that a savepoint has undone, unless it dooms the rest."""
+        if self._first_fault not in {Fault.CONFLICT, Fault.LOST}:
+            self.first_error = None
+            self._first_fault = Fault.USER
+
+    def judge(self, error: Exception) -> NoReturn:
+        """Raise `Rejected` if the database is to blame for *error*, else *error*."""
+        if isinstance(error, CommitInStepError):
+            raise error
+        fault = classify(error)
+        if fault in {Fault.USER, Fault.ABORTED} and self._first_fault is not Fault.USER:
+            fault = self._first_fault
+        if fault is Fault.LOST:
+            self._drop_connection()
+        if fault in {Fault.USER, Fault.ABORTED}:
+            raise error
+        raise Rejected(fault, sent=self._sent) from error
+
+    def _refuse_if_ended(self) -> None:
+        """Refuse a transaction the step has ended, or tried to, even if it went on."""
+        if self.refusal is not None:
+            raise self.refusal
+        if self.rolled_back and self.session.is_active:
+            raise CommitInStepError("rollback()", step=self.step)
+        backend = self._services.database.backend
+        if self.touched and not backend.in_transaction(self.connection):
+            raise CommitInStepError("the driver's own commit()", step=self.step)
+
+    def _wrapped(self, error: Exception) -> Exception:
+        """Return *error* as SQLAlchemy would have raised it, if it is the driver's."""
+        dialect = self.connection.dialect
+        base = dialect.loaded_dbapi.Error
+        if not isinstance(error, base):
+            return error
+        wrapped = exc.DBAPIError.instance("COMMIT", None, error, base, dialect=dialect)
+        assert isinstance(wrapped, Exception)  # noqa: S101 - narrows the type only
+        return wrapped
+
+    def _drop_connection(self) -> None:
+        if not self.connection.invalidated:
+            self.connection.invalidate()
+
+
+@contextmanager
+def unit_of_work(
+    services: Services, *, run_id: str, step: str, isolation: str, read_only: bool = False
+) -> Iterator[UnitOfWork]:
+    """Open the unit of work of one attempt; nothing is kept unless it is committed.
+
+    Raises:
+        Rejected: The database did not take the transaction.
+    """
+    with ExitStack() as stack:
+        connection = _connect(services, stack, isolation=isolation)
+        if read_only:
+            backend = services.database.backend
+            stack.enter_context(backend.read_only(connection))
+        unit = UnitOfWork(services, connection, step=step, run_id=run_id)
+        stack.callback(unit.end)
+        try:
+            unit.begin()
+            yield unit
+        except Exception as error:  # noqa: BLE001 - the unit judges whatever a step raises
+            unit.judge(error)
+
+
+def _connect(services: Services, stack: ExitStack, *, isolation: str) -> Connection:
+    backend = services.database.backend
+    stack.enter_context(backend.writing())
+    try:
+        connection = stack.enter_context(services.database.steps.connect())
+        level = backend.step_isolation(isolation)
+        if level is not None:
+            connection.execution_options(isolation_level=level)
+    except exc.SQLAlchemyError as error:
+        raise Rejected(classify(error), sent=False) from error
+    return connection

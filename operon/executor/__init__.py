@@ -1,0 +1,1 @@
+"""A process that works on runs: its heartbeat, its claims, its threads."""

@@ -1,0 +1,200 @@
+"""This process as an executor: its heartbeat, its keeper, and the runs it is asked for."""
+
+import threading
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from operon import registry
+from operon.engine.execution import activate
+from operon.engine.execution import attend
+from operon.engine.execution import release
+from operon.engine.run import ActiveRun
+from operon.engine.services import Services
+from operon.engine.transactions import read
+from operon.engine.transactions import transact
+from operon.executor.heartbeat import Heartbeat
+from operon.executor.keeper import Keeper
+from operon.executor.peers import Peers
+from operon.executor.process import this_process
+from operon.handle import Results
+from operon.registry import Declared
+from operon.status import RunStatus
+from operon.store import claims
+from operon.store.checkpoints import Lease
+from operon.store.executors import Presence
+from operon.store.runs import NewRun
+from operon.store.runs import Result
+from operon.transaction import Invocation
+
+_TURN_POLL = 0.02  # seconds
+
+
+class Executor:
+    """One process that works on runs; nothing of it exists before `be_present`."""
+
+    def __init__(
+        self,
+        services: Services,
+        results: Results,
+        *,
+        heartbeat: timedelta,
+        threads: int,
+    ) -> None:
+        self.services = services
+        self.results = results
+        self._here = this_process()
+        self._peers = Peers(self._here, services.lease)
+        self._heartbeat = Heartbeat(services, self._peers, self._presence, heartbeat)
+        self._keeper = Keeper(services, self._heartbeat, threads, queues=())
+        self._mutex = threading.Lock()
+        self._is_present = False
+        services.may_begin = self._heartbeat.is_fresh
+        services.renew = self._heartbeat.renew
+
+    def be_present(self) -> None:
+        """Announce this process to the others, unless that was done."""
+        with self._mutex:
+            if not self._is_present:
+                self._heartbeat.start()
+                self._keeper.start()
+                self._is_present = True
+
+    def launch(self, queues: Collection[str]) -> None:
+        """Claim runs of *queues* from now on, and what other executors leave."""
+        self.be_present()
+        self._keeper.serve(queues)
+
+    def wake(self) -> None:
+        """Look for work now: some was just started here."""
+        self._keeper.wake()
+
+    def shut_down(self, timeout: timedelta) -> None:
+        """Stop claiming; let operations under way end, and give every run back."""
+        self.services.stopping.set()
+        for run in self.services.active.each():
+            run.interrupt()
+        with self._mutex:
+            if self._is_present:
+                clean = self._keeper.stop(timeout)
+                self._heartbeat.stop(leave=clean and not len(self.services.active))
+
+    def run(self, declared: Declared, workflow: Any, new: NewRun) -> Any:
+        """Execute *new* in this thread; return its result.
+
+        If the run is taken over, wait for whoever has it, and continue it here when
+        nobody does.
+
+        Raises:
+            IdTaken: Somebody started this id before.
+        """
+        self._await_turn(new.id)
+        run = self._fresh(declared, workflow, new)
+        try:
+            how = attend(run)
+        except BaseException:
+            release(run)
+            raise
+        finally:
+            self.services.active.leave(new.id)
+        if how is None:
+            return self.wait_for(new.id)
+        return self._resolved(run, _as_result(new, how))
+
+    def transact(self, invocation: Invocation[Any], new: NewRun) -> Any:
+        """Run a transaction that is its own run; return its result.
+
+        Raises:
+            IdTaken: The id is another run's already.
+        """
+        return transact(self._fresh(invocation.transaction, invocation, new))
+
+    def read(self, invocation: Invocation[Any], new: NewRun) -> Any:
+        """Run a read-only transaction, which leaves no trace."""
+        return read(self._fresh(invocation.transaction, invocation, new))
+
+    def wait_for(self, run_id: str) -> Any:
+        """Wait for the result of *run_id*; continue it here if nobody else does."""
+        found = self.results.wait(run_id, None, meanwhile=lambda r: self._help(run_id, r))
+        return self.results.resolve(run_id, found)
+
+    def _await_turn(self, run_id: str) -> None:
+        """Wait until no other thread of this process executes *run_id*."""
+        never = threading.Event()
+        while not self.services.active.enter(run_id):
+            self.services.clock.wait(never, _TURN_POLL)
+
+    def _help(self, run_id: str, found: Result) -> None:
+        """Continue *run_id* in this thread if it is free for the taking."""
+        gone = self._peers.gone(at=self.services.clock.monotonic())
+        if found.status is RunStatus.RUNNING and found.executor not in gone:
+            return
+        declared = registry.find(found.workflow, found.version)
+        if declared is None or not self.services.active.enter(run_id):
+            return
+        try:
+            self._continue(run_id, declared, gone)
+        finally:
+            self.services.active.leave(run_id)
+
+    def _continue(self, run_id: str, declared: Declared, gone: Collection[str]) -> None:
+        services = self.services
+        with services.database.transaction() as connection:
+            claimed = claims.claim_one(
+                connection,
+                services.database.backend,
+                services.executor,
+                run_id,
+                gone=gone,
+                clock=services.clock,
+            )
+        if claimed is None:
+            return
+        run = activate(services, declared, claimed, foreground=True)
+        try:
+            attend(run)
+        except BaseException:
+            release(run)
+            raise
+
+    def _fresh(self, declared: Declared, workflow: Any, new: NewRun) -> ActiveRun:
+        return ActiveRun(
+            self.services,
+            declared,
+            workflow,
+            Lease(new.id, self.services.executor, 1),
+            principal=new.principal,
+            root_id=new.root_id,
+            foreground=True,
+            new=new,
+        )
+
+    def _resolved(self, run: ActiveRun, found: Result) -> Any:
+        try:
+            return self.results.resolve(run.run_id, found)
+        except Exception as error:
+            if run.traceback is not None:
+                raise error.with_traceback(run.traceback)  # noqa: B904 - it is the same error
+            raise
+
+    def _presence(self) -> Presence:
+        return Presence(
+            id=self.services.executor,
+            **asdict(self._here),
+            code_version=self.services.code_version,
+            workflows=[list(key) for key in registry.known()],
+            queues=list(self._keeper.queues),
+        )
+
+
+def _as_result(new: NewRun, how: claims.Finish) -> Result:
+    return Result(
+        workflow=new.workflow,
+        version=new.version,
+        status=how.status,
+        executor=how.lease.executor,
+        output=how.output,
+        error=how.error,
+        codec=how.codec,
+    )

@@ -1,0 +1,252 @@
+"""The keeper: brings runs to threads, and leaves none behind.
+
+One thread per process. It claims what is due and what other executors left, looks
+after runs that the database says are here and are not, and makes sure that no
+finish can be forgotten by a crash of the server.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import exc
+
+from operon import registry
+from operon.engine.execution import activate
+from operon.engine.execution import attend
+from operon.engine.services import Services
+from operon.executor.heartbeat import Heartbeat
+from operon.hooks import Point
+from operon.store import claims
+from operon.store import executors
+from operon.store.checkpoints import Lease
+from operon.store.claims import Claimed
+
+_logger = logging.getLogger("operon.executor")
+
+_BUSY_POLL = 0.02  # seconds between claims while there is work
+_IDLE_POLL = 1.0  # seconds between claims when there was none for a while
+
+
+@dataclass
+class Keeper:
+    """Claims runs and executes them in its threads, from `start` to `stop`."""
+
+    services: Services
+    heartbeat: Heartbeat
+    threads: int
+    queues: Collection[str]
+    """Empty: claim nothing, only look after what is here."""
+    _pool: ThreadPoolExecutor | None = None
+    _busy: int = 0
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
+    _woken: threading.Event = field(default_factory=threading.Event)
+    _stopped: bool = False
+    _thread: threading.Thread | None = None
+    _confirmed_at: float = 0.0
+
+    def start(self) -> None:
+        """Begin, in a thread."""
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="operon-run")
+        self._thread = threading.Thread(
+            target=self._go_on, name="operon-keeper", daemon=True
+        )
+        self._thread.start()
+
+    def serve(self, queues: Collection[str]) -> None:
+        """Claim runs of *queues* from now on."""
+        self.queues = queues
+        self.wake()
+
+    def wake(self) -> None:
+        """Look for work now: some was just started."""
+        self._woken.set()
+
+    def stop(self, timeout: timedelta) -> bool:
+        """Stop claiming; return whether every run had stopped within *timeout*."""
+        self._stopped = True
+        self.wake()
+        deadline = self.services.clock.monotonic() + timeout.total_seconds()
+        if self._thread is not None:
+            self._thread.join(timeout.total_seconds())
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        while self._busy and self.services.clock.monotonic() < deadline:
+            self._woken.clear()
+            self.services.clock.wait(self._woken, 0.05)
+        return self._busy == 0
+
+    def _go_on(self) -> None:
+        pause = _BUSY_POLL
+        while not self._stopped:
+            found = self._round()
+            pause = _BUSY_POLL if found else min(pause * 2, _IDLE_POLL)
+            # jitter keeps executors that started together from colliding for ever
+            self.services.clock.wait(self._woken, pause * random.uniform(0.75, 1))  # noqa: S311 - jitter, no secret
+            if self._woken.is_set():
+                self._woken.clear()
+                pause = _BUSY_POLL
+
+    def _round(self) -> int:
+        """Do everything once; return how many runs were found to work on."""
+        try:
+            found = self._adopt_strays()
+            found += self._claim_orphans()
+            found += self._claim_due()
+            self._confirm_finishes()
+        except exc.SQLAlchemyError as error:
+            _logger.warning("claiming failed: %s", error)
+            return 0
+        except Exception:
+            _logger.exception("claiming failed")
+            return 0
+        return found
+
+    def _claim_due(self) -> int:
+        free = self.threads - self._busy
+        known = registry.known()
+        if not self.queues or free <= 0 or not known:
+            return 0
+        services = self.services
+        with services.database.transaction() as connection:
+            claimed = claims.claim_due(
+                connection,
+                services.database.backend,
+                services.executor,
+                known=known,
+                queues=self.queues,
+                limit=free,
+                clock=services.clock,
+            )
+        return self._employ(claimed)
+
+    def _claim_orphans(self) -> int:
+        services = self.services
+        gone = self.heartbeat.peers.gone(at=services.clock.monotonic())
+        free = self.threads - self._busy
+        known = registry.known()
+        if not gone or not self.queues or free <= 0 or not known:
+            return 0
+        backend = services.database.backend
+        with services.database.transaction() as connection:
+            claimed = claims.claim_orphans(
+                connection,
+                backend,
+                services.executor,
+                gone=gone,
+                known=known,
+                limit=free,
+                clock=services.clock,
+            )
+            if not claimed:
+                executors.forget_idle(connection, gone)
+        for each in claimed:
+            _logger.warning("run %r is taken over", each.id)
+        return self._employ(claimed)
+
+    def _adopt_strays(self) -> int:
+        """Continue, finish or release the runs that are here only by their rows."""
+        strays, self.heartbeat.strays = self.heartbeat.strays, {}
+        unconfirmed = self.services.finisher.unconfirmed()
+        found = 0
+        for run_id in strays:
+            if run_id in unconfirmed:
+                self.services.finisher.finish(unconfirmed[run_id])
+            elif run_id not in self.services.active:
+                found += self._adopt(run_id)
+        return found
+
+    def _adopt(self, run_id: str) -> int:
+        services = self.services
+        backend = services.database.backend
+        with services.database.transaction() as connection:
+            claimed = claims.claim_again(
+                connection, backend, services.executor, run_id, clock=services.clock
+            )
+            employable = bool(self.queues) and self._busy < self.threads
+            if claimed is not None and not employable:
+                claims.release(connection, backend, claimed.lease, clock=services.clock)
+        if claimed is None or not employable:
+            return 0
+        return self._employ([claimed])
+
+    def _employ(self, claimed: list[Claimed]) -> int:
+        """Give each run a thread."""
+        for each in claimed:
+            self.services.probe(Point.CLAIMED, each.id)
+            if not self.services.active.enter(each.id):
+                self._release(each.lease)
+                continue
+            with self._mutex:
+                self._busy += 1
+            self._submit(each)
+        return len(claimed)
+
+    def _submit(self, claimed: Claimed) -> None:
+        assert self._pool is not None  # noqa: S101 - `start` has made it
+        try:
+            self._pool.submit(self._work, claimed)
+        except RuntimeError:  # the pool was shut down meanwhile
+            self._done(claimed)
+            self._release(claimed.lease)
+
+    def _work(self, claimed: Claimed) -> None:
+        try:
+            declared = registry.find(claimed.workflow, claimed.version)
+            if declared is not None:
+                attend(activate(self.services, declared, claimed))
+        except exc.SQLAlchemyError as error:
+            # the heartbeat finds the run again: its row says that it is here
+            _logger.warning("run %r could not be loaded: %s", claimed.id, error)
+        except BaseException:
+            _logger.exception("run %r was left: the body ended the thread", claimed.id)
+            self._release(claimed.lease, after=timedelta(seconds=1))
+        finally:
+            self._done(claimed)
+
+    def _done(self, claimed: Claimed) -> None:
+        self.services.active.leave(claimed.id)
+        with self._mutex:
+            self._busy -= 1
+        self.wake()
+
+    def _release(self, lease: Lease, *, after: timedelta = timedelta(0)) -> None:
+        services = self.services
+        try:
+            with services.database.transaction() as connection:
+                held = claims.held_by(connection, services.executor)
+                claims.release(
+                    connection,
+                    services.database.backend,
+                    replace(lease, epoch=held.get(lease.run_id, lease.epoch)),
+                    clock=services.clock,
+                    after=after,
+                )
+        except exc.SQLAlchemyError as error:
+            _logger.warning("run %r could not be released: %s", lease.run_id, error)
+
+    def _confirm_finishes(self) -> None:
+        """Make a synchronous commit, after which earlier finishes are durable."""
+        services = self.services
+        now = services.clock.monotonic()
+        pending = services.finisher.unconfirmed()
+        interval = self.heartbeat.interval.total_seconds()
+        if not pending or now - self._confirmed_at < interval:
+            return
+        self._confirmed_at = now
+        with services.database.transaction() as connection:
+            executors.beat(
+                connection,
+                services.database.backend,
+                self.heartbeat.presence(),
+                clock=services.clock,
+                lazily=False,
+            )
+        services.finisher.confirm(pending)
+

@@ -1,0 +1,153 @@
+"""Checkpoints: the outcome of each operation, written once, under the fence."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import ColumnElement
+from sqlalchemy import Connection
+from sqlalchemy import Table
+from sqlalchemy import insert
+from sqlalchemy import literal
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from operon.clock import Clock
+from operon.models import Checkpoint
+from operon.status import RunStatus
+from operon.store.dialect import Backend
+from operon.store.runs import RUNS
+
+CHECKPOINTS = cast("Table", Checkpoint.__table__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a checkpoint says of its operation; exactly one of output and error is set."""
+
+    position: int
+    kind: str
+    name: str
+    output: str | None = None
+    error: str | None = None
+    codec: str | None = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The claim under which an executor writes: it is void once the epoch moved on."""
+
+    run_id: str
+    executor: str
+    epoch: int
+
+
+def fence(lease: Lease) -> ColumnElement[int]:
+    """Return the epoch of *lease* while it is the newest claim of a running run.
+
+    Otherwise NULL, which the NOT NULL column it is written to refuses. FOR SHARE
+    reads the newest committed row even in an old snapshot, and makes a claim that
+    comes later wait for this transaction's COMMIT.
+
+    Source:
+        Fencing tokens: Kleppmann, "How to do distributed locking" (2016).
+        PostgreSQL, "Explicit Locking: Row-Level Locks".
+    """
+    return (
+        select(RUNS.c.epoch)
+        .where(
+            RUNS.c.id == lease.run_id,
+            RUNS.c.epoch == lease.epoch,
+            RUNS.c.status == RunStatus.RUNNING,
+        )
+        .with_for_update(read=True)
+        .scalar_subquery()
+    )
+
+
+def record(
+    connection: Connection,
+    backend: Backend,
+    lease: Lease,
+    outcome: Record,
+    *,
+    clock: Clock,
+    started_at: datetime,
+    isolation: str | None = None,
+    fenced: bool = True,
+) -> None:
+    """Write the checkpoint of *outcome*, unless *lease* is void or the position taken.
+
+    Args:
+        connection: The transaction that holds the operation's rows, if it has any;
+            the checkpoint shares its fate.
+        backend: The database's manners.
+        lease: Under which claim.
+        outcome: What happened.
+        clock: Tells the time; the database's unless turned.
+        started_at: When the attempt began (aware, UTC).
+        isolation: The isolation level of the transaction, if it is a step's.
+        fenced: False where the run's row is written by the same transaction, so
+            that nobody else can hold the run.
+
+    Raises:
+        IntegrityError: NOT NULL of `epoch` (the fence), or the primary key.
+        OperationalError: At REPEATABLE READ and above a void lease is reported as a
+            serialization failure.
+    """
+    connection.execute(
+        insert(CHECKPOINTS).values(
+            run_id=lease.run_id,
+            position=outcome.position,
+            kind=outcome.kind,
+            name=outcome.name,
+            output=outcome.output,
+            error=outcome.error,
+            codec=outcome.codec,
+            attempts=outcome.attempts,
+            epoch=fence(lease) if fenced else literal(lease.epoch),
+            executor=lease.executor,
+            isolation=isolation,
+            started_at=started_at,
+            finished_at=backend.now(clock),
+            transaction_id=backend.transaction_id(),
+            snapshot=backend.snapshot(),
+        )
+    )
+
+
+def history(connection: Connection, run_id: str) -> list[Record]:
+    """Return everything recorded of *run_id*, in order of position."""
+    return [
+        Record(**row._mapping)  # noqa: SLF001 - the documented accessor of a Row
+        for row in connection.execute(
+            _RECORDS.where(Checkpoint.run_id == run_id).order_by(Checkpoint.position)
+        )
+    ]
+
+
+def find(connection: Connection, run_id: str, position: int) -> Record | None:
+    """Return what is recorded of *run_id* at *position*, or None."""
+    query = _RECORDS.where(
+        Checkpoint.run_id == run_id, Checkpoint.position == position
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Record(**row._mapping)  # noqa: SLF001 - as above
+
+
+def list_of(session: Session, run_id: str) -> list[Checkpoint]:
+    """Return the checkpoints of *run_id* as rows, in order of position."""
+    query = select(Checkpoint).where(Checkpoint.run_id == run_id)
+    return list(session.scalars(query.order_by(Checkpoint.position)))
+
+
+_RECORDS = select(
+    Checkpoint.position,
+    Checkpoint.kind,
+    Checkpoint.name,
+    Checkpoint.output,
+    Checkpoint.error,
+    Checkpoint.codec,
+    Checkpoint.attempts,
+)

@@ -1,0 +1,123 @@
+"""The database a process works on: its transactions and the manners they keep.
+
+Operon's own transactions are opened here and nowhere else, all of them at READ
+COMMITTED; a step's transaction is the engine's (`engine/unit_of_work`), on the
+connections that `Database.steps` hands out.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from operon.errors import ConfigurationError
+from operon.errors import MisuseError
+from operon.store.commits import CommitWatch
+from operon.store.dialect import BEGIN_OPTION
+from operon.store.dialect import backend_of
+from operon.store.dialect import manage_sqlite
+
+
+class Database:
+    """An engine, and how Operon begins transactions on it.
+
+    Attributes:
+        engine: The application's engine.
+        backend: What is different about this database.
+        commits: Sees every COMMIT that is under way.
+        steps: The same pool, for steps; listeners on it see steps only.
+    """
+
+    def __init__(
+        self, engine: Engine, *, commits: CommitWatch, manages_sqlite: bool = True
+    ) -> None:
+        self.backend = backend_of(engine)
+        self.commits = commits
+        self.engine = engine
+        _refuse_unfit(engine)
+        if engine.dialect.name == "sqlite" and manages_sqlite:
+            manage_sqlite(engine)
+        self.steps = engine.execution_options()
+        self._own = engine.execution_options(
+            isolation_level=self.backend.own_isolation
+        )
+        self._reading = self._own.execution_options(**{BEGIN_OPTION: "DEFERRED"})
+        self._single = (
+            engine.execution_options(isolation_level="AUTOCOMMIT")
+            if engine.dialect.name == "postgresql"
+            else self._own
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open a transaction of Operon's own; it commits when the block ends."""
+        with self.backend.writing(), self._own.connect() as connection:
+            yield connection
+            with self.commits.watched(connection):
+                connection.commit()
+
+    @contextmanager
+    def single(self) -> Iterator[Connection]:
+        """Open a connection for one statement that is a transaction by itself.
+
+        On PostgreSQL that spares the round trips of BEGIN and COMMIT. The statement
+        runs at the server's default isolation, so it must be right at each.
+        """
+        with (
+            self.backend.writing(),
+            self._single.connect() as connection,
+            self.commits.watched(connection),
+        ):
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction that only reads; on SQLite it waits for no writer."""
+        with self._reading.connect() as connection:
+            yield connection
+
+    def heartbeats(self) -> Connection:
+        """Return a connection of its own, outside the pool, for the heartbeat."""
+        connection = self._own.connect()
+        connection.detach()
+        return connection
+
+    def joined(self, session: Session) -> Connection:
+        """Return the connection of the caller's *session*, on this same database.
+
+        Raises:
+            MisuseError: The session works on another database, so what it commits
+                could not commit together with Operon's rows.
+        """
+        connection = session.connection()
+        theirs, ours = connection.engine.url, self.engine.url
+        if theirs.set(drivername="") != ours.set(drivername=""):
+            raise MisuseError(
+                "session=",
+                f"works on {theirs.render_as_string()!r}, Operon on "
+                f"{ours.render_as_string()!r}",
+                cure="pass a session that is bound to Operon's database",
+            )
+        return connection
+
+
+def _refuse_unfit(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite" and engine.url.database in {None, "", ":memory:"}:
+        raise ConfigurationError(
+            "an SQLite database in memory",
+            "forgets every run when the process ends",
+            cure="give the database a file, such as sqlite:///shop.db",
+        )
+    # there is no public way to ask an engine for its configured isolation level
+    default = engine.get_execution_options().get("isolation_level") or getattr(
+        engine.dialect, "_on_connect_isolation_level", None
+    )
+    if default == "AUTOCOMMIT":
+        raise ConfigurationError(
+            "an engine with isolation_level='AUTOCOMMIT'",
+            "cannot commit a step's rows together with its checkpoint",
+            cure="create the engine without isolation_level",
+        )

@@ -1,0 +1,319 @@
+"""Where PostgreSQL and SQLite differ: the one place that knows.
+
+Everything else in `store` is written once, in SQLAlchemy's own terms, and asks the
+`Backend` of its connection for the few expressions and manners that are not the
+same. Nothing here knows what a step or an executor is.
+"""
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from contextlib import nullcontext
+from datetime import datetime
+from typing import Any
+from typing import Protocol
+from typing import cast
+
+from sqlalchemy import BigInteger
+from sqlalchemy import ColumnElement
+from sqlalchemy import Connection
+from sqlalchemy import Engine
+from sqlalchemy import Text
+from sqlalchemy import event
+from sqlalchemy import func
+from sqlalchemy import literal
+from sqlalchemy import literal_column
+from sqlalchemy import type_coerce
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import IsolationLevel
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from operon.clock import Clock
+from operon.errors import ConfigurationError
+from operon.models import UTCDateTime
+
+BEGIN_OPTION = "operon_begin"
+"""Execution option of a connection: how SQLite begins, IMMEDIATE unless told."""
+
+
+class Backend(Protocol):
+    """The manners of one database."""
+
+    name: str
+    own_isolation: IsolationLevel
+    """The isolation level of Operon's own transactions."""
+
+    def now(self, clock: Clock) -> ColumnElement[datetime]:
+        """Return the present time as an expression; *clock* may override it."""
+        ...
+
+    def transaction_id(self) -> ColumnElement[int]:
+        """Return the number of the current transaction, for provenance."""
+        ...
+
+    def snapshot(self) -> ColumnElement[Any]:
+        """Return the snapshot of the current transaction, for provenance."""
+        ...
+
+    def lazy_commit(self) -> Sequence[ColumnElement[Any]]:
+        """Return what to add to RETURNING, so that COMMIT does not wait for the disk."""
+        ...
+
+    def step_isolation(self, level: str) -> IsolationLevel | None:
+        """Return what to set on a step's connection; None: there is only one level."""
+        ...
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the right to write, where this process must take turns."""
+        ...
+
+    def committing(self, connection: Connection) -> AbstractContextManager[None]:
+        """Let what is executed in the block travel together with COMMIT.
+
+        Where the driver can do that, the transaction has ended when the block ends;
+        elsewhere the caller's own COMMIT is still to come.
+        """
+        ...
+
+    def read_only(self, connection: Connection) -> AbstractContextManager[None]:
+        """Let the database refuse every write on *connection* within the block."""
+        ...
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """Tell whether the database still has the connection's transaction open."""
+        ...
+
+    def cut(self, connection: Connection) -> None:
+        """Break the connection from another thread, without asking the server."""
+        ...
+
+
+class PostgreSQL:
+    """PostgreSQL 13 and newer through psycopg 3."""
+
+    name = "postgresql"
+    own_isolation: IsolationLevel = "READ COMMITTED"
+
+    def now(self, clock: Clock) -> ColumnElement[datetime]:
+        """Return the server's clock, so that executors need not agree on theirs."""
+        turned = clock.database_time()
+        if turned is not None:
+            return literal(turned, UTCDateTime())
+        return func.clock_timestamp(type_=UTCDateTime())
+
+    def transaction_id(self) -> ColumnElement[int]:
+        """Return the 64-bit transaction id."""
+        return literal_column("pg_current_xact_id()::text::bigint", BigInteger)
+
+    def snapshot(self) -> ColumnElement[Any]:
+        """Return which transactions the current one sees."""
+        return literal_column("pg_current_snapshot()::text", Text)
+
+    def lazy_commit(self) -> Sequence[ColumnElement[Any]]:
+        """Switch `synchronous_commit` off for this transaction, in the statement itself.
+
+        It costs no round trip, and leaves nothing behind on a pooled connection.
+
+        Source:
+            PostgreSQL, "Asynchronous Commit".
+        """
+        return [func.set_config("synchronous_commit", "off", literal(value=True))]
+
+    def step_isolation(self, level: str) -> IsolationLevel | None:
+        """Return *level*: psycopg sends it with BEGIN, at no cost."""
+        return cast("IsolationLevel", level)
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold nothing: PostgreSQL's writers do not wait for each other here."""
+        return nullcontext()
+
+    @contextmanager
+    def committing(self, connection: Connection) -> Iterator[None]:
+        """Use psycopg's pipeline: after an error the server skips COMMIT."""
+        driver = _driver(connection)
+        with driver.pipeline():
+            yield
+            driver.commit()
+
+    @contextmanager
+    def read_only(self, connection: Connection) -> Iterator[None]:
+        """Begin READ ONLY, which psycopg sends with BEGIN."""
+        connection.execution_options(postgresql_readonly=True)
+        yield
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """Ask the driver, which reads it off every answer of the server."""
+        idle = 0  # psycopg.pq.TransactionStatus.IDLE
+        return bool(_driver(connection).info.transaction_status != idle)
+
+    def cut(self, connection: Connection) -> None:
+        """Shut the socket down, so that whoever waits on it wakes with an error."""
+        import os  # noqa: PLC0415 - only here, on a path that is almost never taken
+        import socket  # noqa: PLC0415 - as above
+
+        with socket.socket(fileno=os.dup(_driver(connection).fileno())) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
+
+
+class FairLock:
+    """A lock that is granted in the order it was asked for.
+
+    SQLite has one writer at a time and lets the others poll for their turn; the
+    threads of one process queue here instead, so that none of them starves.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._waiting: list[threading.Event] = []
+        self._owner: int | None = None
+
+    @property
+    def owner(self) -> int | None:
+        """The thread that holds the lock, or None."""
+        return self._owner
+
+    def __enter__(self) -> None:
+        turn = threading.Event()
+        with self._mutex:
+            self._waiting.append(turn)
+            if len(self._waiting) == 1:
+                turn.set()
+        turn.wait()
+        self._owner = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        with self._mutex:
+            self._owner = None
+            self._waiting.pop(0)
+            if self._waiting:
+                self._waiting[0].set()
+
+
+class SQLite:
+    """SQLite 3.35 and newer, in WAL mode, with BEGIN IMMEDIATE."""
+
+    name = "sqlite"
+    own_isolation: IsolationLevel = "SERIALIZABLE"
+
+    def __init__(self) -> None:
+        self.lock = FairLock()
+
+    def now(self, clock: Clock) -> ColumnElement[datetime]:
+        """Return this machine's clock: every process on the file shares it."""
+        return literal(clock.database_time() or clock.now(), UTCDateTime())
+
+    def transaction_id(self) -> ColumnElement[int]:
+        """Return a counter of commits that hold a checkpoint."""
+        return literal_column(
+            "(SELECT coalesce(max(rowid), 0) + 1 FROM operon_checkpoints)", BigInteger
+        )
+
+    def snapshot(self) -> ColumnElement[Any]:
+        """Return NULL: writers are serial, so the counter tells it all."""
+        return type_coerce(None, Text())
+
+    def lazy_commit(self) -> Sequence[ColumnElement[Any]]:
+        """Return nothing: every COMMIT of a connection waits as its pragma says."""
+        return ()
+
+    def step_isolation(self, level: str) -> IsolationLevel | None:
+        """Return None: every transaction is serializable."""
+        del level
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the process's turn to write."""
+        return self.lock
+
+    def committing(self, connection: Connection) -> AbstractContextManager[None]:
+        """Do nothing: there is no wire."""
+        del connection
+        return nullcontext()
+
+    @contextmanager
+    def read_only(self, connection: Connection) -> Iterator[None]:
+        """Begin without waiting for writers, and refuse to be one."""
+        connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
+        driver = _driver(connection)
+        driver.execute("PRAGMA query_only = 1")
+        try:
+            yield
+        finally:
+            driver.execute("PRAGMA query_only = 0")
+
+    def in_transaction(self, connection: Connection) -> bool:
+        """Ask the driver."""
+        return bool(_driver(connection).in_transaction)
+
+    def cut(self, connection: Connection) -> None:
+        """Do nothing: no COMMIT waits for another machine."""
+        del connection
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def backend_of(engine: Engine) -> Backend:
+    """Return the manners of the database behind *engine*.
+
+    Raises:
+        ConfigurationError: Operon does not run on this database or driver.
+    """
+    driver = f"{engine.dialect.name}+{engine.dialect.driver}"
+    if driver == "postgresql+psycopg":
+        return PostgreSQL()
+    if driver == "sqlite+pysqlite":
+        return SQLite()
+    raise ConfigurationError(
+        f"the database driver {driver!r}",
+        "is not supported",
+        cure="use a postgresql+psycopg:// or sqlite:/// URL",
+    )
+
+
+def manage_sqlite(engine: Engine) -> None:
+    """Make every transaction on *engine* begin with BEGIN IMMEDIATE, in WAL mode.
+
+    A deferred transaction that reads and then writes is refused at once when
+    somebody else wrote in between, whatever the busy timeout; one that begins as
+    a writer waits for its turn. Reading only, Operon asks for a deferred one.
+
+    Source:
+        SQLAlchemy, "Serializable isolation / Savepoints / Transactional DDL" in
+        the pysqlite dialect's documentation; SQLite, "Write-Ahead Logging".
+    """
+    if not event.contains(engine, "connect", _prepare_connection):
+        event.listen(engine, "connect", _prepare_connection)
+        event.listen(engine, "begin", _begin)
+
+
+def _prepare_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    raw = cast("sqlite3.Connection", connection)
+    raw.isolation_level = None  # the driver shall not begin transactions by itself
+    raw.execute("PRAGMA busy_timeout = 10000")
+    _patiently(raw, "PRAGMA journal_mode = WAL")
+    raw.execute("PRAGMA synchronous = FULL")
+
+
+def _patiently(raw: sqlite3.Connection, statement: str) -> None:
+    """Execute *statement*; changing the journal ignores the busy timeout."""
+    give_up = time.monotonic() + 10
+    while True:
+        try:
+            raw.execute(statement)
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, no secret
+        else:
+            return
+
+
+def _begin(connection: Connection) -> None:
+    manner = connection.get_execution_options().get(BEGIN_OPTION, "IMMEDIATE")
+    connection.exec_driver_sql(f"BEGIN {manner}")

@@ -1,0 +1,3 @@
+"""The fixtures of the whole suite, by subject."""
+
+pytest_plugins = ["tests.fix_db"]
