@@ -147,9 +147,7 @@ class Annotations:
         holder = types.ModuleType("annotations")
         holder.__annotations__ = {name: raw}
         try:
-            hints = get_type_hints(
-                holder, self._globals, local, include_extras=True
-            )
+            hints = get_type_hints(holder, self._globals, local, include_extras=True)
         except Exception as error:
             if name in self._lenient:
                 return ...

@@ -139,7 +139,7 @@ class StepDecorator(Protocol):
     ) -> FunctionStep[P, R]: ...
     @overload
     def __call__(  # pyright: ignore[reportOverlappingOverload]  # other names
-        self, function: Callable[Concatenate[Any, Session, P], R], /
+        self, function: _Method[Concatenate[Session, P], R], /
     ) -> Step[Callable[P, R]]: ...
 
 
@@ -162,7 +162,7 @@ def step(  # pyright: ignore[reportOverlappingOverload]  # methods first
 def step(function: Callable[Concatenate[Session, P], R], /) -> FunctionStep[P, R]: ...
 @overload
 def step(  # pyright: ignore[reportOverlappingOverload]  # other names
-    function: Callable[Concatenate[Any, Session, P], R], /
+    function: _Method[Concatenate[Session, P], R], /
 ) -> Step[Callable[P, R]]: ...
 @overload
 def step(

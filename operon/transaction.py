@@ -91,7 +91,7 @@ class Transaction(Operation, Generic[P, R_co]):
         Raises:
             TypeError: The arguments do not fit.
         """
-        return Invocation(self, dict(self.shape.bind(args, kwargs).arguments))
+        return self._invocation(self.shape.bind(args, kwargs))
 
     @property
     def key(self) -> Key:
@@ -131,7 +131,18 @@ class Transaction(Operation, Generic[P, R_co]):
         Raises:
             Undecodable: It does not fit what is declared today.
         """
-        return Invocation(self, self._input().decode(text))
+        arguments = self._input().decode(text)
+        return self._invocation(
+            BoundArguments(self.shape.signature, cast("Any", arguments))
+        )
+
+    def _invocation(self, bound: BoundArguments) -> "Invocation[R_co]":
+        """Return the invocation of *bound*, with defaults for what was not passed.
+
+        So the same call is the same input, however it was spelled.
+        """
+        bound.apply_defaults()
+        return Invocation(self, dict(bound.arguments))
 
     def _input(self) -> FieldsCodec:
         """Return how the arguments are stored."""
@@ -160,7 +171,7 @@ class Invocation(Generic[R_co]):
 
     transaction: Transaction[..., R_co]
     arguments: Mapping[str, Any]
-    """By parameter name; only what was passed."""
+    """By parameter name, defaults included."""
 
     @property
     def call(self) -> Call:

@@ -112,14 +112,19 @@ class Workflow:
             abstract=abstract,
             ignore_unknown=ignore_unknown,
         )
-        options.check(described(cls))
-        _make_dataclass(cls)
-        _check_fields(cls)
-        _check_body(cls, abstract=abstract)
-        cls.__operon__ = WorkflowDeclaration(cls, options)
-        _check_names(cls, cls.__operon__.operations, "operation")
-        if cls.__operon__.startable:
-            register(cls.__operon__)
+        _declare(cls, options)
+
+
+def _declare(cls: type[Workflow], options: WorkflowOptions) -> None:
+    """Check *cls*, make it a frozen dataclass, and register it if it can be started."""
+    options.check(described(cls))
+    _make_dataclass(cls)
+    _check_fields(cls)
+    _check_body(cls, abstract=options.abstract)
+    cls.__operon__ = WorkflowDeclaration(cls, options)
+    _check_names(cls, cls.__operon__.operations, "operation")
+    if cls.__operon__.startable:
+        register(cls.__operon__)
 
 
 def _make_dataclass(cls: type) -> None:

@@ -49,6 +49,11 @@ def stand_in(cls: type) -> type[StandIn]:
     return made
 
 
+def is_stand_in(cls: type) -> bool:
+    """Tell whether *cls* is a stand-in itself, not the mapped class behind it."""
+    return StandIn in cls.__mro__
+
+
 class ColumnCodec(Protocol):
     """What writes and reads the values of one column."""
 

@@ -22,7 +22,7 @@ from msgspec import inspect
 
 from operon.codec._mapped import find_mapper
 from operon.codec._models import is_model
-from operon.codec._snapshots import StandIn
+from operon.codec._snapshots import is_stand_in
 from operon.codec._snapshots import stand_in
 
 
@@ -144,4 +144,4 @@ def _judge_class(node: inspect.Type) -> None:
 
 def _is_stand_in(node: inspect.Type) -> bool:
     """Tell whether *node* describes the stand-in of a mapped class."""
-    return isinstance(node, inspect.CustomType) and issubclass(node.cls, StandIn)
+    return isinstance(node, inspect.CustomType) and is_stand_in(node.cls)

@@ -20,7 +20,7 @@ from operon.codec._models import load_model
 from operon.codec._refusals import NotEncodable
 from operon.codec._refusals import Undecodable
 from operon.codec._snapshots import Snapshots
-from operon.codec._snapshots import StandIn
+from operon.codec._snapshots import is_stand_in
 from operon.codec._storable import Unstorable
 from operon.codec._storable import storable
 from operon.errors import DeclarationError
@@ -77,8 +77,6 @@ class TypeCodec:
         plain = _SNAPSHOTS.swap(value, path) if self.has_mapped else value
         try:
             return _ENCODER.encode(plain)
-        except RecursionError:
-            raise
         except Exception as error:
             raise _refused(plain, path, f"cannot be stored: {error}") from error
 
@@ -86,8 +84,6 @@ class TypeCodec:
         """Return what *text*, written of *value*, decodes to."""
         try:
             return self._decoder.decode(text)
-        except RecursionError:
-            raise
         except Exception as error:
             problem, _, place = str(error).partition(" - at ")
             inner = place.replace("`", "").removeprefix("key in ").removeprefix("$")
@@ -155,9 +151,9 @@ def _dump(value: object) -> msgspec.Raw:
     raise TypeError(f"no fields of the class {type(value).__qualname__} are known")
 
 
-def _revive(cls: type, plain: Any) -> Any:
+def _revive(cls: Any, plain: Any) -> Any:
     """Return the instance of *cls*, unknown to msgspec, that *plain* was written of."""
-    if issubclass(cls, StandIn):
+    if is_stand_in(cls):
         return _SNAPSHOTS.load(cls.declared, plain)
     return load_model(cls, _ENCODER.encode(plain))
 

@@ -18,6 +18,7 @@ from operon.engine.services import Services
 from operon.executor.peers import Peers
 from operon.store import claims
 from operon.store import executors
+from operon.store.database import Detached
 from operon.store.executors import Presence
 
 _logger = logging.getLogger("operon.executor")
@@ -36,7 +37,7 @@ class Heartbeat:
     """Runs the database says are running here and are not, with their epochs."""
     _suspects: dict[str, int] = field(default_factory=dict)
     _last: float | None = None
-    _connection: Connection | None = None
+    _own: Detached | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -147,15 +148,11 @@ class Heartbeat:
             self.services.database.commits.cut_overdue(self.services.database.backend)
 
     def _connected(self) -> Connection:
-        if self._connection is None:
-            self._connection = self.services.database.heartbeats()
-        return self._connection
+        if self._own is None:
+            self._own = self.services.database.detached()
+        return self._own.connection
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            connection.close()
-        except exc.SQLAlchemyError:
-            connection.invalidate()
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()

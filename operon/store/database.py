@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine
+from sqlalchemy import exc
 from sqlalchemy.orm import Session
 
 from operon.errors import ConfigurationError
@@ -79,11 +80,9 @@ class Database:
         with self._reading.connect() as connection:
             yield connection
 
-    def heartbeats(self) -> Connection:
-        """Return a connection of its own, outside the pool, for the heartbeat."""
-        connection = self._own.connect()
-        connection.detach()
-        return connection
+    def detached(self) -> "Detached":
+        """Return a connection of its own, outside the pool."""
+        return Detached(self._own.connect())
 
     def joined(self, session: Session) -> Connection:
         """Return the connection of the caller's *session*, on this same database.
@@ -102,6 +101,28 @@ class Database:
                 cure="pass a session that is bound to Operon's database",
             )
         return connection
+
+
+class Detached:
+    """A connection that the pool knows nothing of any more.
+
+    Attributes:
+        connection: Begins transactions at the level of Operon's own.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._driver = connection.connection.dbapi_connection
+        connection.detach()
+
+    def close(self) -> None:
+        """Close it; SQLAlchemy forgets to when a detached connection is lost."""
+        try:
+            self.connection.close()
+        except exc.SQLAlchemyError:
+            self.connection.invalidate()
+        if self._driver is not None:
+            self._driver.close()
 
 
 def _refuse_unfit(engine: Engine) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import nullcontext
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from typing import Protocol
@@ -134,11 +135,15 @@ class PostgreSQL:
 
     @contextmanager
     def committing(self, connection: Connection) -> Iterator[None]:
-        """Use psycopg's pipeline: after an error the server skips COMMIT."""
+        """Use psycopg's pipeline: after an error the server skips COMMIT.
+
+        COMMIT is sent as a statement, because `commit()` would wait for the answers
+        before it, and the pipeline's end for one more.
+        """
         driver = _driver(connection)
-        with driver.pipeline():
+        with _rolled_back_on_error(driver), driver.pipeline():
             yield
-            driver.commit()
+            driver.execute("COMMIT", prepare=False)
 
     @contextmanager
     def read_only(self, connection: Connection) -> Iterator[None]:
@@ -230,9 +235,8 @@ class SQLite:
         return self.lock
 
     def committing(self, connection: Connection) -> AbstractContextManager[None]:
-        """Do nothing: there is no wire."""
-        del connection
-        return nullcontext()
+        """Send nothing together: there is no wire."""
+        return _rolled_back_on_error(_driver(connection))
 
     @contextmanager
     def read_only(self, connection: Connection) -> Iterator[None]:
@@ -256,6 +260,21 @@ class SQLite:
 
 def _driver(connection: Connection) -> Any:
     return connection.connection.driver_connection
+
+
+@contextmanager
+def _rolled_back_on_error(driver: Any) -> Iterator[None]:
+    """Roll *driver* back if the block raises.
+
+    SQLAlchemy takes a transaction whose COMMIT was attempted for ended, and would
+    give the connection back to its pool with the transaction open.
+    """
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # a lost connection has rolled back by itself
+            driver.rollback()
+        raise
 
 
 def backend_of(engine: Engine) -> Backend:

@@ -1,7 +1,4 @@
-"""What the checkers make of activities: on methods, on functions, inherited, refused."""
-
-# pyright: strict, enableTypeIgnoreComments=false
-# pyright: reportUnnecessaryTypeIgnoreComment=true
+"""What the checkers make of activities: of methods and functions, and inherited."""
 
 from datetime import timedelta
 from typing import Generic
@@ -93,4 +90,4 @@ def test_functions() -> None:
     assert_type(declared(), float)
     ping()  # type: ignore[call-arg]  # one is missing # pyright: ignore[reportCallIssue]
     ping(3)  # type: ignore[arg-type]  # no str # pyright: ignore[reportArgumentType]
-    activity(timeout=3)  # type: ignore[call-overload]  # no timedelta # pyright: ignore[reportCallIssue, reportArgumentType]
+    activity(timeout=3)  # type: ignore[call-overload]  # no timedelta # pyright: ignore[reportArgumentType]

@@ -1,7 +1,6 @@
-"""What the checkers infer from `operon.run` and `operon.start`."""
+# ruff: noqa: ARG001, ARG002 - only the declarations count
 
-# pyright: strict, enableTypeIgnoreComments=false
-# pyright: reportUnnecessaryTypeIgnoreComment=true
+"""What the checkers infer from `operon.run` and `operon.start`."""
 
 from typing import Generic
 from typing import TypeVar

@@ -1,7 +1,6 @@
-"""What the checkers make of steps: on methods, on functions, inherited, refused."""
+# ruff: noqa: ARG001, ARG002 - only the declarations count
 
-# pyright: strict, enableTypeIgnoreComments=false
-# pyright: reportUnnecessaryTypeIgnoreComment=true
+"""What the checkers make of steps: on methods, on functions, inherited, refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +55,7 @@ class Checkout(Audited, Workflow):
         self.reserve()  # type: ignore[call-arg]  # one is missing # pyright: ignore[reportCallIssue]
         self.reserve("3")  # type: ignore[arg-type]  # no int # pyright: ignore[reportArgumentType]
         self.reserve(1, 2)  # type: ignore[call-arg]  # one too many # pyright: ignore[reportCallIssue]
-        self.settle(1)  # type: ignore[call-arg, misc]  # by keyword only # pyright: ignore[reportCallIssue]
+        self.settle(1)  # type: ignore[call-arg]  # by keyword only # pyright: ignore[reportCallIssue]
         text: str = self.reserve(3)  # type: ignore[assignment]  # it is an int # pyright: ignore[reportAssignmentType]
         return len(text)
 
@@ -138,10 +137,10 @@ def test_declarations(session: Session) -> None:
     declared: FunctionStep[[str], int] = audit
     assert_type(steps[0].name, str)
     assert_type(declared.retry, Retry)
-    step(isolation="SERIALISABLE")  # type: ignore[call-overload]  # no such level # pyright: ignore[reportCallIssue, reportArgumentType]
-    step(errors=(KeyboardInterrupt,))  # type: ignore[call-overload]  # no Exception # pyright: ignore[reportCallIssue, reportArgumentType]
+    step(isolation="SERIALISABLE")  # type: ignore[call-overload]  # no such level # pyright: ignore[reportArgumentType]
+    step(errors=(KeyboardInterrupt,))  # type: ignore[arg-type]  # no Exception # pyright: ignore[reportArgumentType]
     audit.__wrapped__(session, "line")
 
 
-@step  # type: ignore[arg-type]  # no session # pyright: ignore[reportCallIssue, reportArgumentType]
+@step  # type: ignore[arg-type]  # no session # pyright: ignore[reportUntypedFunctionDecorator, reportCallIssue, reportArgumentType]
 def without_session() -> None: ...

@@ -1,7 +1,6 @@
-"""What the checkers make of transactions and their invocations."""
+# ruff: noqa: ARG001 - only the declarations count
 
-# pyright: strict, enableTypeIgnoreComments=false
-# pyright: reportUnnecessaryTypeIgnoreComment=true
+"""What the checkers make of transactions and their invocations."""
 
 from typing import TypeVar
 from typing import assert_type
@@ -46,8 +45,8 @@ def test_invocations(session: Session) -> None:
     register(3)  # type: ignore[arg-type]  # no str # pyright: ignore[reportArgumentType]
     register(session, "a")  # type: ignore[call-arg, arg-type]  # without session # pyright: ignore[reportCallIssue]
     run(register)  # type: ignore[arg-type]  # not called # pyright: ignore[reportArgumentType]
-    transaction(version="2")  # type: ignore[call-overload]  # no int # pyright: ignore[reportCallIssue, reportArgumentType]
+    transaction(version="2")  # type: ignore[call-overload]  # no int # pyright: ignore[reportArgumentType]
 
 
-@transaction  # type: ignore[arg-type]  # no session # pyright: ignore[reportCallIssue, reportArgumentType]
+@transaction  # type: ignore[arg-type]  # no session # pyright: ignore[reportArgumentType]
 def without_session(email: int) -> None: ...

@@ -1,8 +1,5 @@
 """What the checkers make of a workflow class: its constructor, fields and options."""
 
-# pyright: strict, enableTypeIgnoreComments=false
-# pyright: reportUnnecessaryTypeIgnoreComment=true
-
 from dataclasses import field
 from datetime import timedelta
 from typing import Any
@@ -68,5 +65,5 @@ class UnknownOption(Workflow, retries=3):  # type: ignore[call-arg]  # no such o
     def run(self) -> None: ...
 
 
-class WrongOption(Workflow, version="2"):  # type: ignore[arg-type]  # no int # pyright: ignore[reportArgumentType]
+class WrongOption(Workflow, version="2"):  # type: ignore[arg-type]  # no int # pyright: ignore[reportGeneralTypeIssues, reportArgumentType]
     def run(self) -> None: ...

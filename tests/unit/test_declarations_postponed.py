@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import pytest
 
+from operon import registry
 from operon.errors import DeclarationError
 from operon.errors import SignatureError
-from operon.registry import isolated
 from operon.step import step
 from operon.transaction import transaction
 from operon.workflow import Workflow
@@ -24,7 +24,8 @@ T = TypeVar("T")
 
 @pytest.fixture(autouse=True)
 def _registry():
-    with isolated():
+    with registry.isolated():
+        registry._known.clear()
         yield
 
 

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import mapped_column
 
+from operon import registry
 from operon.codec import NotEncodable
 from operon.codec import Undecodable
 from operon.errors import DeclarationError
@@ -13,7 +14,6 @@ from operon.errors import DuplicateNameError
 from operon.errors import MisuseError
 from operon.errors import SignatureError
 from operon.registry import find
-from operon.registry import isolated
 from operon.retry import Retry
 from operon.step import step
 from operon.transaction import Transaction
@@ -22,7 +22,8 @@ from operon.transaction import transaction
 
 @pytest.fixture(autouse=True)
 def _registry():
-    with isolated():
+    with registry.isolated():
+        registry._known.clear()
         yield
 
 

@@ -473,6 +473,7 @@ def test_holds_nothing_that_came_before(proxy, url):
 
     with connect(url, autocommit=True) as connection:
         libpq = connection.pgconn
+        libpq.nonblocking = 0
         libpq.enter_pipeline_mode()
         libpq.send_query_params(b"SELECT 1", None)
         libpq.send_query_params(b"SELECT 2", None)

@@ -1,0 +1,171 @@
+"""Finding the application: the `Operon` that `module:attr` names.
+
+This file knows where the name may stand and how Python imports; it must not know
+what is done with the application.
+"""
+
+import importlib
+import os
+import re
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from operon.app import Operon
+from operon.errors import ConfigurationError
+
+_FORM = re.compile(
+    r"(?P<module>\w+(?:\.\w+)*):(?P<attr>\w+(?:\.\w+)*)(?P<call>\(\))?", re.ASCII
+)
+_CURE = "name it as module:attr, or module:factory() for a function that makes it"
+
+
+@dataclass(frozen=True)
+class AppName:
+    """Which application is meant, and who says so."""
+
+    spec: str
+    """As `module:attr` or `module:factory()`; attr may be dotted."""
+    source: str
+    """Where it was named, in words for an error."""
+    folders: tuple[Path, ...]
+    """Where modules are looked for before anywhere else."""
+
+    @property
+    def subject(self) -> str:
+        """What an error is about."""
+        return f"the application {self.spec!r}, named by {self.source},"
+
+
+def name_given(
+    spec: str | None, environment: Mapping[str, str] = os.environ
+) -> AppName | None:
+    """Return the application that the option, the environment or pyproject.toml names.
+
+    Raises:
+        ConfigurationError: pyproject.toml cannot be read.
+    """
+    here = Path.cwd()
+    if spec is not None:
+        return AppName(spec, "--app", (here,))
+    spec = environment.get("OPERON_APP")
+    if spec:
+        return AppName(spec, "OPERON_APP", (here,))
+    return _name_in_project(here)
+
+
+def load(name: AppName) -> Operon:
+    """Import the module of *name* and return the application in it.
+
+    Raises:
+        ConfigurationError: There is no such module or attribute, it is no `Operon`,
+            or importing or making it raised.
+    """
+    form = _FORM.fullmatch(name.spec)
+    if form is None:
+        raise ConfigurationError(name.subject, "is no module:attr", cure=_CURE)
+    for folder in reversed(name.folders):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+    found = _find(name, _import(name, form["module"]), form["attr"])
+    if form["call"]:
+        found = _guarded(name, "cannot be made", found)
+    return _checked(name, found)
+
+
+def _name_in_project(here: Path) -> AppName | None:
+    """Return what `[tool.operon] app` of the nearest pyproject.toml says."""
+    for folder in (here, *here.parents):
+        path = folder / "pyproject.toml"
+        if path.is_file():
+            spec = _read(path).get("tool", {}).get("operon", {}).get("app")
+            source = f"[tool.operon] in {path}"
+            return None if spec is None else AppName(str(spec), source, (here, folder))
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            str(path),
+            f"cannot be read: {error}",
+            cure="mend it, or name the application by --app",
+        ) from error
+
+
+def _import(name: AppName, module: str) -> Any:
+    importlib.invalidate_caches()
+    if _guarded(name, "cannot be imported", lambda: _exists(module)):
+        return _guarded(
+            name, "cannot be imported", lambda: importlib.import_module(module)
+        )
+    raise ConfigurationError(
+        name.subject,
+        f"names the module {module!r}, which is not found",
+        cure=f"call operon in the folder that holds it (not {Path.cwd()}), or install it",
+    )
+
+
+def _exists(module: str) -> bool:
+    """Tell whether *module* is there; its packages are imported for that."""
+    parent, _, _ = module.rpartition(".")
+    if parent and not _exists(parent):
+        return False
+    try:
+        return module in sys.modules or find_spec(module) is not None
+    except ModuleNotFoundError as error:  # the parent is a module, not a package
+        if error.name == module:
+            return False
+        raise
+
+
+def _find(name: AppName, module: Any, attr: str) -> Any:
+    try:
+        return reduce(getattr, attr.split("."), module)
+    except AttributeError as error:
+        raise ConfigurationError(
+            name.subject,
+            f"is not there: {error}",
+            cure="name the attribute that holds the Operon, as module:attr",
+        ) from error
+
+
+def _checked(name: AppName, found: Any) -> Operon:
+    if isinstance(found, Operon):
+        return found
+    cure = "name an instance of operon.Operon"
+    if callable(found) and not isinstance(found, type):
+        cure = f"write {name.spec.removesuffix('()')}() if it makes the Operon"
+    raise ConfigurationError(
+        name.subject, f"is a {type(found).__qualname__}, no Operon", cure=cure
+    )
+
+
+def _guarded(name: AppName, problem: str, action: Callable[[], Any]) -> Any:
+    """Call the user's code; say what it raised, and where."""
+    try:
+        return action()
+    except (Exception, SystemExit) as error:
+        raised = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigurationError(
+            name.subject, f"{problem}: {raised}{_place(name, error)}", cure="mend it"
+        ) from error
+
+
+def _place(name: AppName, error: BaseException) -> str:
+    """Return the line of the application's own where *error* came from, if known."""
+    for line in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(line.filename)
+        foreign = path == Path(__file__) or "site-packages" in path.parts
+        if not foreign and any(path.is_relative_to(folder) for folder in name.folders):
+            return f" ({path}, line {line.lineno})"
+    return ""

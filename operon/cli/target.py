@@ -1,0 +1,165 @@
+"""What a command works on: an application, or just a database.
+
+What stands on the command line wins over the environment, the environment over
+pyproject.toml; at each of them a database URL wins over an application.
+"""
+
+import os
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from typing import TypeVar
+
+import click
+from sqlalchemy import exc
+from sqlalchemy.engine import URL
+
+from operon.app import Operon
+from operon.cli.loading import AppName
+from operon.cli.loading import load
+from operon.cli.loading import name_given
+from operon.config import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_META = "operon.cli."  # the prefix of our keys in click's Context.meta
+_NO_APP = (
+    "no application is named; give --app module:attr, set OPERON_APP, or write "
+    'app = "module:attr" under [tool.operon] in pyproject.toml'
+)
+_NO_DATABASE = (
+    "no database is named; give --database-url or set OPERON_DATABASE_URL, or name "
+    "the application by --app module:attr"
+)
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Keep an option for `opened`; a subcommand's wins over its group's."""
+    if value is not None:
+        ctx.meta[f"{_META}{param.name}"] = value
+
+
+def app_option(command: F) -> F:
+    """Let *command* be told the application."""
+    return click.option(
+        "--app",
+        metavar="MODULE:ATTR",
+        expose_value=False,
+        callback=_remember,
+        help="The application: an Operon, or module:factory() that makes one "
+        "[env: OPERON_APP; pyproject.toml: tool.operon.app].",
+    )(command)
+
+
+def database_options(command: F) -> F:
+    """Let *command* be told the database, or the application that works on it."""
+    return click.option(
+        "--database-url",
+        metavar="URL",
+        expose_value=False,
+        callback=_remember,
+        help="The database, if no application is needed [env: OPERON_DATABASE_URL].",
+    )(app_option(command))
+
+
+def find_app() -> AppName | None:
+    """Return the application that is named, if one is."""
+    return name_given(_given("app"))
+
+
+@contextmanager
+def application() -> Iterator[Operon]:
+    """Yield the application; its connections are closed in the end.
+
+    Raises:
+        UsageError: None is named.
+        ConfigurationError: The one that is named cannot be loaded.
+        ClickException: Its database cannot be used.
+    """
+    with _closing(_load(otherwise=_NO_APP)) as operon:
+        yield operon
+
+
+@contextmanager
+def database(*, making: bool = False) -> Iterator[Operon]:
+    """Yield an Operon on the database that is named; it upgrades no tables.
+
+    Args:
+        making: An SQLite file that is not there is made; else it is refused.
+
+    Raises:
+        UsageError: None is named.
+        ConfigurationError: Operon does not run on it.
+        ClickException: It cannot be used.
+    """
+    url = find_url()
+    if url is None:
+        operon = _load(otherwise=_NO_DATABASE)
+    else:
+        operon = Operon(url, migrate="verify")
+        if not making:
+            _refuse_missing(operon.engine.url)
+    with _closing(operon):
+        yield operon
+
+
+def find_url() -> str | None:
+    """Return the database's URL, if one is named and no application before it."""
+    given = _given("database_url")
+    if given is not None or _given("app") is not None:
+        return given
+    return os.environ.get("OPERON_DATABASE_URL") or None
+
+
+def settings_of(operon: Operon) -> Settings:
+    """Return how *operon* was told to behave."""
+    return operon._settings  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the command is Operon's own
+
+
+def is_missing(url: URL) -> bool:
+    """Tell whether *url* names an SQLite file that is not there."""
+    file = url.database
+    if url.get_backend_name() != "sqlite" or not file or file.startswith("file:"):
+        return False
+    return not Path(file).exists()
+
+
+def one_line(error: Exception) -> str:
+    """Return what the database said, without SQLAlchemy's additions."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
+
+
+def _load(*, otherwise: str) -> Operon:
+    name = find_app()
+    if name is None:
+        raise click.UsageError(otherwise, click.get_current_context())
+    return load(name)
+
+
+def _refuse_missing(url: URL) -> None:
+    """Refuse an SQLite file that is not there: opening it would make an empty one."""
+    if is_missing(url):
+        raise click.ClickException(
+            f"the database file {url.database!r} does not exist; check the URL, or run "
+            "`operon migrate` to make it"
+        )
+
+
+def _given(option: str) -> str | None:
+    value: str | None = click.get_current_context().meta.get(f"{_META}{option}")
+    return value
+
+
+@contextmanager
+def _closing(operon: Operon) -> Iterator[Operon]:
+    try:
+        yield operon
+    except exc.SQLAlchemyError as error:
+        raise click.ClickException(
+            f"the database {operon.engine.url.render_as_string()!r} cannot be used: "
+            f"{one_line(error)}; check its URL, and that it runs and lets you in"
+        ) from error
+    finally:
+        operon.engine.dispose()

@@ -1,0 +1,155 @@
+"""Rows as the facts that commands answer with; the keys are the same in every release."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from operon.app import Operon
+from operon.cli.output import Unreadable
+from operon.cli.output import visible
+from operon.codec import Payloads
+from operon.codec import Undecodable
+from operon.codec import decode_error
+from operon.codec import error_summary
+from operon.errors import RunDeadError
+from operon.models import Attempt
+from operon.models import Checkpoint
+from operon.models import WorkflowRun
+from operon.store.runs import Result
+
+Fact = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads stored values and errors, as far as this process knows their codec."""
+
+    payloads: Payloads
+
+    def value(self, text: str | None, codec: str | None) -> Any:
+        """Return the plain JSON value that *text* holds; None if there is none."""
+        if text is None:
+            return None
+        try:
+            return json.loads(self.payloads.unwrap(text, codec))
+        except (Undecodable, ValueError) as error:
+            return Unreadable(str(error))
+
+    def error(self, text: str, codec: str | None) -> str:
+        """Return the error that *text* holds as one line; never raises."""
+        try:
+            plain = self.payloads.unwrap(text, codec)
+            error = decode_error(plain)
+        except Undecodable as problem:
+            return str(Unreadable(str(problem)))
+        if isinstance(error, RunDeadError):
+            return visible(error.reason)
+        return visible(error_summary(plain))
+
+    def find_error(self, text: str | None, codec: str | None) -> str | None:
+        """Return the error that *text* holds, or None if there is none."""
+        return None if text is None else self.error(text, codec)
+
+
+def reader_of(operon: Operon) -> Reader:
+    """Return what reads the values that *operon* stores."""
+    return Reader(operon.results().payloads)
+
+
+def brief(run: WorkflowRun) -> Fact:
+    """Return what a list says of *run*."""
+    return {
+        "id": run.id,
+        "workflow": run.workflow,
+        "version": run.version,
+        "status": run.status.value,
+        "queue": run.queue,
+        "priority": run.priority,
+        "executor": run.executor,
+        "attributes": run.attributes,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+    }
+
+
+def details(run: WorkflowRun, result: Result, reader: Reader) -> Fact:
+    """Return everything that is known of *run* and what it has come to."""
+    more = (
+        "due_at cancel_requested_at epoch recoveries parent_id root_id forked_from "
+        "principal code_version fingerprint codec"
+    )
+    return {
+        **brief(run),
+        **{name: getattr(run, name) for name in more.split()},
+        "input": reader.value(run.input, run.codec),
+        "outcome_codec": result.codec,
+        "output": reader.value(result.output, result.codec),
+        "error": reader.find_error(result.error, result.codec),
+    }
+
+
+def step(checkpoint: Checkpoint, reader: Reader) -> Fact:
+    """Return what is recorded of one operation."""
+    return {
+        "position": checkpoint.position,
+        "kind": checkpoint.kind,
+        "name": checkpoint.name,
+        "attempts": checkpoint.attempts,
+        "outcome": "succeeded" if checkpoint.error is None else "failed",
+        "output": reader.value(checkpoint.output, checkpoint.codec),
+        "error": reader.find_error(checkpoint.error, checkpoint.codec),
+        "isolation": checkpoint.isolation,
+        "executor": checkpoint.executor,
+        "epoch": checkpoint.epoch,
+        "started_at": checkpoint.started_at,
+        "finished_at": checkpoint.finished_at,
+        "duration": checkpoint.finished_at - checkpoint.started_at,
+    }
+
+
+def attempt(row: Attempt, reader: Reader) -> Fact:
+    """Return what is recorded of one failed attempt."""
+    return {
+        "position": row.position,
+        "attempt": row.attempt,
+        "kind": row.kind,
+        "name": row.name,
+        "error": reader.error(row.error, row.codec),
+        "sqlstate": row.sqlstate,
+        "traceback": row.traceback,
+        "executor": row.executor,
+        "started_at": row.started_at,
+        "failed_at": row.failed_at,
+        "next_at": row.next_at,
+    }
+
+
+def with_attempts(steps: Sequence[Fact], attempts: Sequence[Fact]) -> list[Fact]:
+    """Return *steps*, each with its failed attempts, and those of no outcome yet.
+
+    A position that has failed attempts and no checkpoint comes last, as `pending`.
+    """
+    by_position: dict[int, list[Fact]] = {}
+    for each in attempts:
+        by_position.setdefault(each["position"], []).append(each)
+    recorded = [
+        {**each, "failed_attempts": by_position.pop(each["position"], [])}
+        for each in steps
+    ]
+    return recorded + [_pending(failed) for failed in by_position.values()]
+
+
+def _pending(failed: list[Fact]) -> Fact:
+    last = failed[-1]
+    unknown = "output error isolation executor epoch started_at finished_at duration"
+    return {
+        "position": last["position"],
+        "kind": last["kind"],
+        "name": last["name"],
+        "attempts": last["attempt"],
+        "outcome": "pending",
+        **dict.fromkeys(unknown.split()),
+        "failed_attempts": failed,
+    }

@@ -1,0 +1,1 @@
+"""The shop's migrations; Alembic reads the folder, nobody imports it."""

@@ -1,0 +1,112 @@
+"""What a run costs: statements and commits, counted exactly, and on the wire."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from operon import Operon
+from operon import Workflow
+from operon import step
+from tests.shop import Order
+from tests.shop import ThreeSteps
+from tests.shop import create_shop
+from tests.shop import place
+
+
+@dataclass
+class Count:
+    statements: list[str] = field(default_factory=list)
+    commits: int = 0
+
+
+@contextmanager
+def counting(engine: Engine) -> Iterator[Count]:
+    """Count what *engine* sends within the block, whoever sends it."""
+    count = Count()
+
+    def execute(_c, _cursor, statement, *_: object) -> None:
+        if not statement.startswith("BEGIN"):
+            count.statements.append(statement)
+
+    def commit(_: object) -> None:
+        count.commits += 1
+
+    event.listen(engine, "before_cursor_execute", execute)
+    event.listen(engine, "commit", commit)
+    try:
+        yield count
+    finally:
+        event.remove(engine, "before_cursor_execute", execute)
+        event.remove(engine, "commit", commit)
+
+
+class Inserts(Workflow):
+    """Some steps, each of which sends exactly one statement of its own."""
+
+    steps: int
+
+    @step
+    def insert(self, session: Session, number: int) -> None:
+        session.add(Order(sku="book", quantity=number, run_id="r"))
+
+    def run(self) -> None:
+        for number in range(self.steps):
+            self.insert(number)
+
+
+@pytest.fixture
+def quiet(make_operon, database) -> Operon:
+    """An Operon whose heartbeat does not disturb the count."""
+    operon = make_operon(database.url, heartbeat=timedelta(hours=1), lease=timedelta(hours=3))
+    create_shop(operon.engine, "book")
+    operon.run(ThreeSteps("book"))  # the pool, the prepared statements, the first beat
+    return operon
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_a_run_costs_one_statement_and_one_commit_a_step_and_two_for_itself(
+    quiet, steps
+):
+    with counting(quiet.engine) as count:
+        quiet.run(Inserts(steps))
+
+    own = [each for each in count.statements if "INSERT INTO orders" not in each]
+    assert len(own) == steps + 2, own
+    assert len([each for each in own if "operon_checkpoints" in each]) == steps
+    assert count.commits == steps + 2  # those of start and finish are not waited for
+
+
+def test_a_transaction_costs_two_statements_and_one_commit(quiet):
+    with counting(quiet.engine) as count:
+        quiet.run(place("book"))
+
+    own = [each for each in count.statements if "INSERT INTO orders" not in each]
+    assert len(own) == 2, own
+    assert count.commits == 1
+
+
+def test_a_replayed_run_costs_one_query_and_no_business_statement(quiet):
+    quiet.run(Inserts(3), id="replayed")
+
+    with counting(quiet.engine) as count:
+        quiet.run(Inserts(3), id="replayed")
+
+    assert not [each for each in count.statements if "orders" in each]
+    assert not [each for each in count.statements if "INTO operon_checkpoints" in each]
+
+
+def test_the_record_and_commit_reach_postgresql_in_one_flush(wire, wired_operon):
+    wired_operon.run(place("book"))
+    wire.reset()
+    wired_operon.run(place("book"))
+
+    assert wire.commits == 1
+    # BEGIN; the run's row; the user's INSERT; the checkpoint and COMMIT together
+    assert wire.round_trips == 4
