@@ -1,10 +1,6 @@
-"""`Operon`: one object that ties a database, its workflows and this process together."""
+"""`Operon`: one object that ties a database, workflows and this process together."""
 
-import os
-import threading
-import weakref
-from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Generator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -14,9 +10,7 @@ from typing import Any
 from typing import Literal
 from typing import TypeVar
 
-from sqlalchemy import Connection
 from sqlalchemy import Engine
-from sqlalchemy import exc
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import sessionmaker
@@ -25,17 +19,14 @@ from operon import control
 from operon import registry
 from operon.clock import Clock
 from operon.codec import PayloadCodec
+from operon.config import Settings
 from operon.config import settings
 from operon.connect import connect
 from operon.context import Frame
-from operon.context import Place
 from operon.context import frame
 from operon.control import Wish
+from operon.control import grant
 from operon.engine.flow import IdTaken
-from operon.engine.patience import Patience
-from operon.engine.rejected import Rejected
-from operon.errors import MisuseError
-from operon.errors import RunConflictError
 from operon.errors import RunNotFoundError
 from operon.handle import Handle
 from operon.handle import Results
@@ -46,25 +37,24 @@ from operon.models import WorkflowRun
 from operon.registry import Runnable
 from operon.request import Request
 from operon.request import request
-from operon.runtime import Runtime
-from operon.runtime import compose
-from operon.runtime import ensure_schema
+from operon.runtime import Process
+from operon.starting import OnConflict
+from operon.starting import compare
+from operon.starting import refuse_in_body
+from operon.starting import refuse_in_run
+from operon.starting import start
 from operon.status import RunStatus
 from operon.store import checkpoints
 from operon.store import executors
 from operon.store import runs
-from operon.store.runs import Beginning
-from operon.transaction import Invocation
+from operon.transaction import is_invocation
 
 R = TypeVar("R")
 
-OnConflict = Literal["return", "raise"]
 Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
 Migrate = Literal["auto", "verify", "never"]
 
 DEFAULT_QUEUE = "default"
-
-_instances: "weakref.WeakSet[Operon]" = weakref.WeakSet()
 
 
 class Operon:
@@ -137,17 +127,18 @@ class Operon:
         }
         given = {key: value for key, value in options.items() if value is not None}
         self._settings = settings(given)
-        self._engine, self._sessions = connect(database, self._settings)
-        self._mutex = threading.Lock()
-        self._made: Runtime | None = None
-        self._usable: Runtime | None = None
-        self._runtime()  # refuses an unfit database here, not at the first run
-        _instances.add(self)
+        self._process = Process(*connect(database, self._settings), self._settings)
+        self._process.made()  # refuses an unfit database here, not at the first run
 
     @property
     def engine(self) -> Engine:
         """The engine of the database that holds rows and checkpoints alike."""
-        return self._engine
+        return self._process.engine
+
+    @property
+    def settings(self) -> Settings:
+        """How this Operon behaves."""
+        return self._settings
 
     def run(
         self,
@@ -179,13 +170,14 @@ class Operon:
             DatabaseUnavailableError: The database could not be used; call again.
             Exception: What the body raised.
         """
-        _refuse_inside("operon.run")
+        refuse_in_run("operon.run")
         asked = self._request(workflow, id, attributes, principal, None)
-        executor = self._ready().executor
+        ready = self._process.ready()
+        executor = ready.executor
         new = asked.new
         result: R
         try:
-            if isinstance(workflow, Invocation):
+            if is_invocation(workflow):
                 reads = workflow.transaction.read_only and id is None
                 execute = executor.read if reads else executor.transact
                 result = execute(workflow, new)
@@ -193,7 +185,9 @@ class Operon:
                 executor.be_present()
                 result = executor.run(asked.declared, workflow, new)
         except IdTaken:
-            self._refuse_conflict(asked, on_conflict)
+            found = self.find_run(new.id)
+            if found is not None:
+                compare(ready.services, asked, found, on_conflict)
             executor.be_present()
             result = executor.wait_for(new.id)
         return result
@@ -225,18 +219,14 @@ class Operon:
             RunConflictError: The id is another workflow's, or has other input.
             DatabaseUnavailableError: The database could not be used; call again.
         """
+        refuse_in_body("operon.start")
         place = frame()
-        if place is not None and place.place is Place.BODY:
-            _refuse_inside("operon.start")
         asked = self._request(workflow, id, attributes, principal, place)
         if session is None and place is not None:
             session = place.session
-        if session is None:
-            self._insistently(lambda: self._start(asked, on_conflict))
-            self._ready().executor.wake()
-        else:
-            connection = self._ready().services.database.joined(session)
-            self._write(connection, asked, on_conflict)
+        ready = self._process.ready()
+        start(ready.services, asked, on_conflict=on_conflict, session=session)
+        ready.executor.wake()
         return Handle(asked.new.id, self)
 
     def handle(self, run_id: str) -> Handle[Any]:
@@ -359,7 +349,7 @@ class Operon:
             declared.resolve()
         queues = {DEFAULT_QUEUE, *self._settings.queues}
         queues |= {declared.queue for declared in registry.all_declared()}
-        self._ready().executor.launch(sorted(queues))
+        self._process.ready().executor.launch(sorted(queues))
 
     def shutdown(self, timeout: timedelta = timedelta(seconds=30)) -> None:
         """Stop claiming, let operations under way end, and release every run.
@@ -367,28 +357,11 @@ class Operon:
         Whatever still executes after *timeout* is left to its lease. A later use of
         this object begins anew, as another executor.
         """
-        with self._mutex:
-            made, self._made, self._usable = self._made, None, None
-        if made is not None:
-            made.executor.shut_down(timeout)
+        self._process.shut_down(timeout)
 
     def results(self) -> Results:
         """Return what reads the results of runs; used by handles."""
-        return self._ready().results
-
-    def _runtime(self) -> Runtime:
-        with self._mutex:
-            if self._made is None:
-                self._made = compose(self._engine, self._sessions, self._settings)
-            return self._made
-
-    def _ready(self) -> Runtime:
-        """Return the runtime, once Operon's tables are known to fit."""
-        if self._usable is None:
-            made = self._runtime()
-            ensure_schema(self._engine, self._settings)
-            self._usable = made
-        return self._usable
+        return self._process.ready().results
 
     def _request(
         self,
@@ -404,108 +377,24 @@ class Operon:
             attributes=attributes,
             principal=principal,
             frame=place,
-            payloads=self._runtime().services.payloads,
+            payloads=self._process.made().services.payloads,
             code_version=self._settings.code_version,
         )
 
-    def _start(self, asked: Request, on_conflict: OnConflict) -> None:
-        with self._ready().services.database.single() as connection:
-            self._write(connection, asked, on_conflict)
-
-    def _write(
-        self, connection: Connection, asked: Request, on_conflict: OnConflict
-    ) -> None:
-        services = self._ready().services
-        backend, clock = services.database.backend, services.clock
-        if not runs.insert_new(
-            connection, backend, asked.new, Beginning(), clock=clock
-        ):
-            with Session(bind=connection) as session:
-                found = runs.find(session, asked.new.id)
-                if found is not None:
-                    self._compare(asked, found, on_conflict)
-
-    def _refuse_conflict(self, asked: Request, on_conflict: OnConflict) -> None:
-        found = self.find_run(asked.new.id)
-        if found is not None:
-            self._compare(asked, found, on_conflict)
-
-    def _compare(
-        self, asked: Request, found: WorkflowRun, on_conflict: OnConflict
-    ) -> None:
-        if on_conflict == "raise":
-            raise RunConflictError(found.id, "exists already")
-        asked.refuse_unless_same(found, self._ready().services.payloads)
-
     def _grant(self, wish: Wish, session: Session | None, called: str) -> None:
-        """Write what an operator wishes, in the session's transaction or its own."""
-        services = self._ready().services
-        backend, clock = services.database.backend, services.clock
+        refuse_in_body(called)
         place = frame()
-        if place is not None and place.place is Place.BODY:
-            _refuse_inside(called)
         if session is None and place is not None:
             session = place.session
-        if session is not None:
-            wish(services.database.joined(session), backend, clock)
-            return
-
-        def grant() -> None:
-            with services.database.transaction() as connection:
-                wish(connection, backend, clock)
-
-        self._insistently(grant)
-        self._ready().executor.wake()
-
-    def _insistently(self, action: Callable[[], None]) -> None:
-        """Do *action* in spite of a busy database, for as long as patience lasts."""
-        services = self._ready().services
-        never = threading.Event()
-
-        def wait(duration: timedelta) -> None:
-            services.clock.wait(never, duration.total_seconds())
-
-        patience = Patience(services.clock, services.patience, wait)
-        while True:
-            try:
-                action()
-            except exc.SQLAlchemyError as error:
-                patience.wait(Rejected.from_error(error))
-            else:
-                return
+        ready = self._process.ready()
+        grant(ready.services, wish, session)
+        ready.executor.wake()
 
     @contextmanager
-    def _reading(self) -> Iterator[Session]:
+    def _reading(self) -> Generator[Session, None, None]:
         with (
-            self._ready().services.database.reading() as connection,
+            self._process.ready().services.database.reading() as connection,
             Session(bind=connection, expire_on_commit=False) as session,
         ):
             yield session
             session.expunge_all()
-
-    def _forget(self) -> None:
-        """Begin anew in a forked child: connections and threads are the parent's."""
-        self._mutex = threading.Lock()
-        self._made = self._usable = None
-        self._engine.dispose(close=False)
-
-
-def _forget_all() -> None:
-    for instance in list(_instances):
-        instance._forget()  # noqa: SLF001 - this module's own class
-
-
-os.register_at_fork(after_in_child=_forget_all)
-
-
-def _refuse_inside(called: str) -> None:
-    """Refuse to wait for a run inside another one's body, step or activity."""
-    place = frame()
-    if place is None:
-        return
-    raise MisuseError(
-        called,
-        f"was called inside a run's {place.place}",
-        cure="call the steps of the other workflow directly, or start it with "
-        "operon.start from a step",
-    )

@@ -63,27 +63,38 @@ class Settings:
     """Whether transactions on SQLite begin with BEGIN IMMEDIATE, in WAL mode."""
     codec: PayloadCodec | None = field(default=None, metadata={"environment": False})
     """Compresses or encrypts stored values."""
-    clock: Clock = field(
-        default_factory=SystemClock, metadata={"environment": False}
-    )
+    clock: Clock = field(default_factory=SystemClock, metadata={"environment": False})
     """Tells the time and waits; tests turn it."""
     probe: Probe = field(default=unobserved, metadata={"environment": False})
     """Called at the engine's named points; tests crash there."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        _refuse_unless(self.isolation in ISOLATION_LEVELS, "isolation", self.isolation,
-                       f"use one of {', '.join(ISOLATION_LEVELS)}")
-        _refuse_unless(self.migrate in {*_MIGRATE, None}, "migrate", self.migrate,
-                       f"use one of {', '.join(_MIGRATE)}")
-        _refuse_unless(self.pooler in {"transaction", None}, "pooler", self.pooler,
-                       "use 'transaction', or leave it out")
+        _refuse_unless(
+            self.isolation in ISOLATION_LEVELS,
+            "isolation",
+            self.isolation,
+            f"use one of {', '.join(ISOLATION_LEVELS)}",
+        )
+        _refuse_unless(
+            self.migrate in {*_MIGRATE, None},
+            "migrate",
+            self.migrate,
+            f"use one of {', '.join(_MIGRATE)}",
+        )
+        _refuse_unless(
+            self.pooler in {"transaction", None},
+            "pooler",
+            self.pooler,
+            "use 'transaction', or leave it out",
+        )
         _refuse_unless(self.threads >= 1, "threads", self.threads, "use at least 1")
         beats = timedelta(0) < self.heartbeat
         _refuse_unless(beats, "heartbeat", self.heartbeat, "use a positive duration")
         fits = self.lease is None or self.lease >= _LEASE_IN_HEARTBEATS * self.heartbeat
-        _refuse_unless(fits, "lease", self.lease,
-                       f"use at least {_LEASE_IN_HEARTBEATS} heartbeats")
+        _refuse_unless(
+            fits, "lease", self.lease, f"use at least {_LEASE_IN_HEARTBEATS} heartbeats"
+        )
 
 
 def settings(
@@ -138,7 +149,14 @@ def _duration(text: str) -> timedelta:
 
 
 def _truth(text: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    words = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "0": False,
+        "false": False,
+        "no": False,
+    }
     if text.lower() not in words:
         raise ValueError("give true or false")
     return words[text.lower()]

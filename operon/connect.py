@@ -91,7 +91,10 @@ def _engine(url: URL, settings: Settings) -> Engine:
 def _bound(factory: "sessionmaker[Any]") -> Engine:
     bind = factory.kw.get("bind")
     if factory.kw.get("binds"):
-        problem, cure = "has binds", "one step commits on one database: give it one bind"
+        problem, cure = (
+            "has binds",
+            "one step commits on one database: give it one bind",
+        )
     elif factory.kw.get("twophase"):
         problem, cure = "has twophase=True", "leave twophase out: one database commits"
     elif not isinstance(bind, Engine):

@@ -7,7 +7,7 @@ find the current one.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -61,7 +61,9 @@ class CurrentRun:
         It is the operation's run and position, so a fork's operations have keys
         of their own. Pass it to services that deduplicate their requests.
         """
-        return self.run_id if self.position is None else f"{self.run_id}/{self.position}"
+        return (
+            self.run_id if self.position is None else f"{self.run_id}/{self.position}"
+        )
 
     @property
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
@@ -127,7 +129,7 @@ def require_frame(called: str) -> Frame:
 
 
 @contextmanager
-def entered(new: Frame) -> Iterator[None]:
+def entered(new: Frame) -> Generator[None, None, None]:
     """Let *new* execute the operations called within the block."""
     token = _frame.set(new)
     try:

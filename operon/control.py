@@ -4,8 +4,11 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
+from sqlalchemy.orm import Session
 
 from operon.clock import Clock
+from operon.engine.patience import insist
+from operon.engine.services import Services
 from operon.errors import MisuseError
 from operon.errors import ResumeRefusedError
 from operon.errors import RetryRefusedError
@@ -23,35 +26,53 @@ Wish = Callable[[Connection, Backend, Clock], None]
 """Writes what was asked for, in a transaction that is open."""
 
 
+def grant(services: Services, wish: Wish, session: Session | None) -> None:
+    """Write what *wish* asks for, in *session*'s transaction or in one of its own.
+
+    Raises:
+        DatabaseUnavailableError: It could not be written in time.
+    """
+    database = services.database
+    if session is not None:
+        wish(database.joined(session), database.backend, services.clock)
+        return
+
+    def alone() -> None:
+        with database.transaction() as connection:
+            wish(connection, database.backend, services.clock)
+
+    insist(services, alone)
+
+
 def cancel(run_id: str, *, force: bool) -> Wish:
     """Ask the body of *run_id* to end, or end the run by *force*; once is enough.
 
     A run that has ended already stays as it is.
     """
 
-    def grant(connection: Connection, backend: Backend, clock: Clock) -> None:
+    def write(connection: Connection, backend: Backend, clock: Clock) -> None:
         _locked(connection, run_id)
-        write = control.force_cancel if force else control.request_cancel
-        write(connection, backend, run_id, clock=clock)
+        end = control.force_cancel if force else control.request_cancel
+        end(connection, backend, run_id, clock=clock)
 
-    return grant
+    return write
 
 
 def resume(run_id: str) -> Wish:
     """Continue *run_id*, which is dead or was cancelled by force, from its history."""
 
-    def grant(connection: Connection, backend: Backend, clock: Clock) -> None:
+    def write(connection: Connection, backend: Backend, clock: Clock) -> None:
         run = _locked(connection, run_id)
         _refuse_resume(run_id, run, checkpoints.history(connection, run_id))
         control.enqueue_again(connection, backend, run_id, clock=clock)
 
-    return grant
+    return write
 
 
 def retry(run_id: str) -> Wish:
     """Redo the last operation of *run_id*, if the run failed with it."""
 
-    def grant(connection: Connection, backend: Backend, clock: Clock) -> None:
+    def write(connection: Connection, backend: Backend, clock: Clock) -> None:
         run = _locked(connection, run_id)
         if run.status is not RunStatus.FAILED:
             problem = f"is {run.status}, not failed, so there is nothing to retry"
@@ -61,7 +82,7 @@ def retry(run_id: str) -> Wish:
             control.free_position(connection, backend, run_id, position, clock=clock)
         control.enqueue_again(connection, backend, run_id, clock=clock)
 
-    return grant
+    return write
 
 
 def fork(run_id: str, *, from_position: int, new: str | None) -> tuple[str, Wish]:
@@ -72,7 +93,7 @@ def fork(run_id: str, *, from_position: int, new: str | None) -> tuple[str, Wish
     """
     fork_id = new_id() if new is None else checked_id(new)
 
-    def grant(connection: Connection, backend: Backend, clock: Clock) -> None:
+    def write(connection: Connection, backend: Backend, clock: Clock) -> None:
         _locked(connection, run_id)
         recorded = len(checkpoints.history(connection, run_id))
         if not 1 <= from_position <= recorded + 1:
@@ -86,7 +107,7 @@ def fork(run_id: str, *, from_position: int, new: str | None) -> tuple[str, Wish
             connection, backend, run_id, fork_id, before=from_position, clock=clock
         )
 
-    return fork_id, grant
+    return fork_id, write
 
 
 def _locked(connection: Connection, run_id: str) -> Brief:

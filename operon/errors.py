@@ -5,8 +5,9 @@ OperonError
 ├── DeclarationError ── DuplicateNameError · SignatureError
 ├── ConfigurationError
 ├── MisuseError ── NoCurrentRunError · ActivityInStepError · CommitInStepError
-├── RunError ── RunNotFoundError · RunConflictError · RunCancelledError · RunDeadError
-│             · ResultTimeoutError · RetryRefusedError · ResumeRefusedError · LeaseLostError
+├── RunError ── RunNotFoundError · RunConflictError · RunCancelledError
+│             · RunDeadError · ResultTimeoutError · RetryRefusedError
+│             · ResumeRefusedError · LeaseLostError
 ├── StepError ── StepTimeoutError · ResultNotSerializableError · RecordedError
 │              · NonDeterminismError
 ├── DatabaseUnavailableError · SchemaError · DecodeError
@@ -54,7 +55,7 @@ class OperonError(Exception):
 
 
 class DeclarationError(OperonError):
-    """A workflow, step, activity or transaction is declared in a way that cannot work."""
+    """Something is declared in a way that cannot work."""
 
     code = "declaration"
 
@@ -262,7 +263,7 @@ class LeaseLostError(RunError):
         super().__init__(
             run_id,
             "was taken over by another executor",
-            hint="nothing of this attempt was kept; ask the run's handle for its result",
+            hint="nothing of this attempt was kept; ask its handle for the result",
         )
 
 
@@ -280,8 +281,15 @@ class StepError(OperonError):
     step: str
     position: int
 
-    def __init__(  # noqa: D107 - told by the class
-        self, run_id: str, step: str, position: int, fact: str, *, hint: str, **facts: object
+    def __init__(
+        self,
+        run_id: str,
+        step: str,
+        position: int,
+        fact: str,
+        *,
+        hint: str,
+        **facts: object,
     ) -> None:
         super().__init__(
             f"{step!r} at position {position} of run {run_id!r} {fact}",
@@ -294,11 +302,13 @@ class StepError(OperonError):
 
 
 class StepTimeoutError(StepError):
-    """An activity's attempt did not return within its timeout; its late result is dropped."""
+    """An activity did not return in time; its late result is dropped."""
 
     code = "step-timeout"
 
-    def __init__(self, run_id: str, step: str, position: int, *, timeout: float) -> None:
+    def __init__(
+        self, run_id: str, step: str, position: int, *, timeout: float
+    ) -> None:
         super().__init__(
             run_id,
             step,
@@ -400,7 +410,7 @@ class NonDeterminismError(StepError):
 
 
 class DatabaseUnavailableError(OperonError):
-    """The database did not answer, or refused work, for longer than the patience allows.
+    """The database did not answer, or refused work, for longer than allowed.
 
     The run, if one had begun, stays recoverable: the same id continues it.
     """
@@ -410,7 +420,8 @@ class DatabaseUnavailableError(OperonError):
     def __init__(self, reason: str, *, waited: float) -> None:
         super().__init__(
             f"the database could not be used for {waited:.1f} s: {reason}",
-            hint="call again with the same run id once it answers; nothing is done twice",
+            hint="call again with the same run id once it answers; nothing happens "
+            "twice",
             reason=reason,
             waited=waited,
         )
@@ -460,7 +471,7 @@ class ExecutorStoppedError(OperonError):
         )
 
 
-class RunCancelled(BaseException):  # noqa: N818 - a delivered signal, not an error
+class RunCancelled(BaseException):
     """Raised in a body at the operation where a cancel is delivered.
 
     Operations called after it work, so a body can compensate in

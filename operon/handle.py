@@ -16,11 +16,10 @@ from sqlalchemy import exc
 from operon import registry
 from operon.clock import Clock
 from operon.codec import Payloads
-
-from operon.codec import type_codec
 from operon.codec import Undecodable
 from operon.codec import UnknownError
 from operon.codec import decode_error
+from operon.codec import type_codec
 from operon.errors import DatabaseUnavailableError
 from operon.errors import DecodeError
 from operon.errors import RecordedError
@@ -194,7 +193,9 @@ class Results:
         declared = registry.find(found.workflow, found.version)
         codec = type_codec(Any) if declared is None else declared.result
         try:
-            return codec.decode(self.payloads.unwrap(found.output or "null", found.codec))
+            return codec.decode(
+                self.payloads.unwrap(found.output or "null", found.codec)
+            )
         except Undecodable as error:
             _refuse(run_id, error)
 

@@ -22,7 +22,7 @@ def new_id() -> str:
     return str(uuid.UUID(int=value))
 
 
-def checked_id(run_id: str) -> str:
+def checked_id(run_id: object) -> str:
     """Return *run_id* if it can be one.
 
     Raises:

@@ -57,7 +57,14 @@ class UTCDateTime(TypeDecorator[datetime]):
         del dialect
         if value is None:
             return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return (
+            value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        )
+
+
+def _values(statuses: type[RunStatus]) -> list[str]:
+    """Return what the database holds for *statuses*: their values, not their names."""
+    return [status.value for status in statuses]
 
 
 _STATUS = Enum(
@@ -65,7 +72,7 @@ _STATUS = Enum(
     native_enum=False,
     create_constraint=False,
     length=16,
-    values_callable=lambda statuses: [status.value for status in statuses],
+    values_callable=_values,
 )
 _JSON = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
@@ -255,7 +262,7 @@ class ExecutorRecord(Base):
     workflows: Mapped[list[Any]] = mapped_column(_JSON)
     """The `[name, version]` pairs it can run."""
     queues: Mapped[list[Any]] = mapped_column(_JSON)
-    """The queues it serves; empty for a process that only runs its own callers' runs."""
+    """The queues it serves; none if it only runs what its own callers ask for."""
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     """Moves while the process lives and reaches the database."""

@@ -40,7 +40,7 @@ from operon.signature import checked_function
 from operon.signature import described
 
 Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
-Kind = Literal["step", "activity", "transaction"]
+Kind = Literal["step", "activity", "transaction", "cancel"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

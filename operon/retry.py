@@ -43,11 +43,14 @@ class Retry:
                 )
 
     def allows(self, error: Exception, attempt: int) -> bool:
-        """Tell whether another attempt follows *attempt* (from 1) that ended in *error*."""
+        """Tell whether another attempt follows *attempt*, which ended in *error*."""
         return attempt < self.attempts and isinstance(error, self.retry_on)
 
     def wait_after(
-        self, attempt: int, *, uniform: Callable[[float, float], float] = random.uniform
+        self,
+        attempt: int,
+        *,
+        uniform: Callable[[float, float], float] = random.uniform,  # noqa: S311 - jitter
     ) -> timedelta:
         """Return how long to wait after *attempt* (from 1) failed."""
         seconds = min(

@@ -1,6 +1,10 @@
 """What one Operon has in one process: made at its first use, anew after a fork."""
 
+import os
+import threading
+import weakref
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Engine
@@ -77,3 +81,65 @@ def ensure_schema(engine: Engine, settings: Settings) -> None:
             schema.verify(engine)
         case _:
             return
+
+
+class Process:
+    """One Operon's runtime in this process.
+
+    Nothing runs before the first use, so a process may fork until then; a child that
+    is forked later begins anew, because connections and threads are its parent's.
+    """
+
+    def __init__(
+        self, engine: Engine, factory: "sessionmaker[Any]", settings: Settings
+    ) -> None:
+        self.engine = engine
+        self._factory = factory
+        self._settings = settings
+        self._mutex = threading.Lock()
+        self._made: Runtime | None = None
+        self._ready: Runtime | None = None
+        _processes.add(self)
+
+    def made(self) -> Runtime:
+        """Return the runtime, whether or not the tables fit."""
+        with self._mutex:
+            if self._made is None:
+                self._made = compose(self.engine, self._factory, self._settings)
+            return self._made
+
+    def ready(self) -> Runtime:
+        """Return the runtime, once Operon's tables are known to fit.
+
+        Raises:
+            SchemaError: They do not.
+        """
+        if self._ready is None:
+            made = self.made()
+            ensure_schema(self.engine, self._settings)
+            self._ready = made
+        return self._ready
+
+    def shut_down(self, timeout: timedelta) -> None:
+        """Stop what runs; a later use begins anew, as another executor."""
+        with self._mutex:
+            made, self._made, self._ready = self._made, None, None
+        if made is not None:
+            made.executor.shut_down(timeout)
+
+    def begin_anew(self) -> None:
+        """Forget, in a forked child, what belongs to the parent."""
+        self._mutex = threading.Lock()
+        self._made = self._ready = None
+        self.engine.dispose(close=False)
+
+
+_processes: "weakref.WeakSet[Process]" = weakref.WeakSet()
+
+
+def _begin_all_anew() -> None:
+    for process in list(_processes):
+        process.begin_anew()
+
+
+os.register_at_fork(after_in_child=_begin_all_anew)

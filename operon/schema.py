@@ -8,7 +8,7 @@ names and columns, and nothing of what Operon keeps in them.
 
 import sqlite3
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Generator
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from contextlib import ExitStack
@@ -142,7 +142,7 @@ def locations() -> str:
 
 
 @contextmanager
-def exclusive(engine: Engine) -> Iterator[Connection]:
+def exclusive(engine: Engine) -> Generator[Connection, None, None]:
     """Yield a connection in the one transaction that may migrate *engine*'s database.
 
     It commits at the end, or rolls back on an error, DDL included. Until then any
@@ -163,7 +163,7 @@ def exclusive(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def _connect(engine: Engine) -> Iterator[Connection]:
+def _connect(engine: Engine) -> Generator[Connection, None, None]:
     """Yield a connection that waits while another process migrates SQLite's file."""
     with engine.connect() as connection, ExitStack() as stack:
         if engine.dialect.name == "sqlite":
@@ -178,7 +178,7 @@ def _get_raw(connection: Connection) -> sqlite3.Connection:
 
 
 @contextmanager
-def _postgresql_transaction(connection: Connection) -> Iterator[None]:
+def _postgresql_transaction(connection: Connection) -> Generator[None, None, None]:
     """Hold the advisory lock; what is read after the wait must be what holds now."""
     connection.execution_options(isolation_level="READ COMMITTED")
     with connection.begin():
@@ -187,7 +187,7 @@ def _postgresql_transaction(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _sqlite_transaction(connection: Connection) -> Iterator[None]:
+def _sqlite_transaction(connection: Connection) -> Generator[None, None, None]:
     """Hold the write lock from before the first read, whoever manages BEGIN.
 
     Foreign keys rest meanwhile: rebuilding a table, SQLite's way to alter it, would
@@ -208,7 +208,7 @@ def _sqlite_transaction(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _sql_transactions(raw: Any) -> Iterator[None]:
+def _sql_transactions(raw: Any) -> Generator[None, None, None]:
     """Let SQL alone begin and end *raw*'s transactions, whatever its `autocommit`."""
     mode = getattr(raw, "autocommit", None)  # Python 3.12 and later have it
     if mode is None:
@@ -223,7 +223,9 @@ def _sql_transactions(raw: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _pragma(raw: sqlite3.Connection, name: str, value: int) -> Iterator[int]:
+def _pragma(
+    raw: sqlite3.Connection, name: str, value: int
+) -> Generator[int, None, None]:
     """Set a PRAGMA of *raw* for a while, and yield what it was before."""
     before: int = raw.execute(f"PRAGMA {name}").fetchone()[0]
     raw.execute(f"PRAGMA {name} = {value}").fetchall()

@@ -30,6 +30,9 @@ class RunStatus(StrEnum):
         return self in FINAL
 
 
-FINAL = frozenset(
-    {RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.DEAD}
-)
+FINAL = frozenset({
+    RunStatus.SUCCEEDED,
+    RunStatus.FAILED,
+    RunStatus.CANCELLED,
+    RunStatus.DEAD,
+})

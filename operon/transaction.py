@@ -13,10 +13,12 @@ from inspect import BoundArguments
 from inspect import Parameter
 from types import FunctionType
 from typing import Any
+from typing import ClassVar
 from typing import Concatenate
 from typing import Generic
 from typing import ParamSpec
 from typing import Protocol
+from typing import TypeGuard
 from typing import TypeVar
 from typing import cast
 from typing import overload
@@ -30,6 +32,7 @@ from operon.errors import MisuseError
 from operon.errors import SignatureError
 from operon.operation import Call
 from operon.operation import Isolation
+from operon.operation import Kind
 from operon.operation import Operation
 from operon.operation import Options
 from operon.operation import undecorated
@@ -55,7 +58,7 @@ class Transaction(Operation, Generic[P, R_co]):
         read_only: It runs READ ONLY and, without an explicit id, makes no run.
     """
 
-    kind = "transaction"
+    kind: ClassVar[Kind] = "transaction"
     takes_owner = False
     takes_session = True
     queue = "default"
@@ -193,6 +196,11 @@ class Invocation(Generic[R_co]):
             cure="pass it to operon.run or operon.start; in a plain unit test call "
             "its __wrapped__ function with a session",
         )
+
+
+def is_invocation(runnable: object) -> TypeGuard[Invocation[Any]]:
+    """Tell whether *runnable* is a transaction with its arguments."""
+    return isinstance(runnable, Invocation)
 
 
 class TransactionDecorator(Protocol):

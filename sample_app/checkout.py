@@ -25,6 +25,8 @@ from sample_app.provider import Charge
 from sample_app.provider import PaymentDeclinedError
 from sample_app.provider import provider
 
+NAME = "checkout"
+"""What runs of it are recorded under, so that the class may be renamed."""
 UNREACHABLE = Retry(
     attempts=5, delay=timedelta(milliseconds=200), retry_on=(ConnectionError,)
 )
@@ -47,7 +49,7 @@ class Receipt:
     tracking: str
 
 
-class Checkout(Workflow):
+class Checkout(Workflow, name=NAME):
     """Sell a quantity of one product: reserve it, charge it, settle, ship."""
 
     sku: str

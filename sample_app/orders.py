@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from operon import RunStatus
 from operon import transaction
 from operon.models import WorkflowRun
+from sample_app import checkout
 from sample_app.checkout import Checkout
 from sample_app.models import Order
 from sample_app.models import OrderStatus
@@ -32,9 +33,9 @@ class OrderView:
     tracking: str | None
 
 
-def attributes(checkout: Checkout) -> dict[str, Any]:
-    """Return what the run of *checkout* shows of it before it has an order."""
-    return {"sku": checkout.sku, "quantity": checkout.quantity}
+def attributes(asked: Checkout) -> dict[str, Any]:
+    """Return what the run of *asked* shows of it before it has an order."""
+    return {"sku": asked.sku, "quantity": asked.quantity}
 
 
 @transaction(read_only=True, isolation="REPEATABLE READ")
@@ -44,7 +45,7 @@ def list_orders(session: Session, limit: int) -> list[OrderView]:
         select(WorkflowRun, Order, Shipment)
         .outerjoin(Order, Order.run_id == WorkflowRun.id)
         .outerjoin(Shipment, Shipment.order_id == Order.id)
-        .where(WorkflowRun.workflow == Checkout.__name__)
+        .where(WorkflowRun.workflow == checkout.NAME)
         .order_by(WorkflowRun.created_at.desc())
         .limit(limit)
     )

@@ -26,6 +26,7 @@ from operon import Operon
 from operon.errors import DatabaseUnavailableError
 from operon.errors import RunConflictError
 from operon.models import WorkflowRun
+from sample_app import checkout
 from sample_app.catalogue import is_sold
 from sample_app.catalogue import list_products
 from sample_app.checkout import Checkout
@@ -94,7 +95,7 @@ def post_order() -> AnyResponse:
 def show_order(run_id: str) -> Response:
     """Answer with the status of an order, and with what it came to in the end."""
     run = operon().find_run(run_id)
-    if run is None or run.workflow != Checkout.__name__:
+    if run is None or run.workflow != checkout.NAME:
         abort(404, "There is no such order.")
     return jsonify(id=run.id, status=run.status, **_outcome(run))
 

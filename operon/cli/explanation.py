@@ -29,34 +29,42 @@ def is_live(executor: Seen, run: Facts, lease: timedelta) -> bool:
 
 
 def _enqueued(run: Facts, lease: timedelta) -> str:
-    return "; ".join(
-        filter(None, [_queued(run), _claimable(run, lease), _attempts(run), _cancel(run)])
-    )
+    return _joined(_queued(run), _claimable(run, lease), _attempts(run), _cancel(run))
 
 
 def _queued(run: Facts) -> str:
     at = moment(run.due_at, now=run.now)
     if run.due_at > run.now:
-        return f"waits in queue {run.queue!r} until {at} (in {span(run.due_at - run.now)})"
+        return (
+            f"waits in queue {run.queue!r} until {at} (in {span(run.due_at - run.now)})"
+        )
     return f"waits in queue {run.queue!r} since {at} ({span(run.now - run.due_at)})"
 
 
 def _claimable(run: Facts, lease: timedelta) -> str:
     """Say who could claim an enqueued run, or why nobody can."""
-    launched = [
-        each for each in run.executors if each.queues and is_live(each, run, lease)
-    ]
-    knowing = [each for each in launched if each.knows(run.workflow, run.version)]
+    knowing = _knowing(run, lease)
     serving = [each for each in knowing if run.queue in each.queues]
-    if not launched:
-        return "no launched executor is live: start one with `operon executor`"
+    if not _launched(run, lease):
+        none = "for none is launched: start one with `operon executor`"
+        return f"no live executor knows {_workflow(run)}, {none}"
     if not knowing:
         return f"no live executor knows {_workflow(run)}"
     if not serving:
         return f"no live executor that knows {_workflow(run)} serves that queue"
-    if run.due_at > run.now:
-        return f"{count(len(serving), 'live executor')} can claim it then"
-    return f"{count(len(serving), 'live executor')} can claim it once a thread is free"
+    when = "then" if run.due_at > run.now else "once a thread is free"
+    return f"{count(len(serving), 'live executor')} can claim it {when}"
+
+
+def _launched(run: Facts, lease: timedelta) -> list[Seen]:
+    """Return the live executors that claim runs at all."""
+    return [each for each in run.executors if each.queues and is_live(each, run, lease)]
+
+
+def _knowing(run: Facts, lease: timedelta) -> list[Seen]:
+    """Return those of them that know the run's workflow and version."""
+    key = run.workflow, run.version
+    return [each for each in _launched(run, lease) if each.knows(*key)]
 
 
 def _running(run: Facts, lease: timedelta) -> str:
@@ -70,24 +78,15 @@ def _running(run: Facts, lease: timedelta) -> str:
         return f"{lost}: {_takeover(run, lease)}"
     since = moment(run.started_at or run.created_at, now=run.now)
     where = f"is running on executor {_name(holder)} since {since}, at position "
-    parts = [f"{where}{len(run.history) + 1}, {_progress(run)}", _attempts(run)]
-    return "; ".join(filter(None, [*parts, _cancel(run)]))
+    at = f"{where}{len(run.history) + 1}, {_progress(run)}"
+    return _joined(at, _attempts(run), _cancel(run))
 
 
 def _takeover(run: Facts, lease: timedelta) -> str:
-    able = [
-        each
-        for each in run.executors
-        if each.queues
-        and is_live(each, run, lease)
-        and each.knows(run.workflow, run.version)
-    ]
-    if able:
-        return "it will be taken over by any launched executor"
-    return (
-        f"it will be taken over by any launched executor that knows {_workflow(run)}, "
-        "but none is live"
-    )
+    fate = "it will be taken over by any launched executor"
+    if _knowing(run, lease):
+        return fate
+    return f"{fate} that knows {_workflow(run)}, but none is live"
 
 
 def _progress(run: Facts) -> str:
@@ -103,7 +102,9 @@ def _attempts(run: Facts) -> str:
     if pending is None:
         return ""
     failed = f"{_operation(pending)} failed {count(pending.failed, 'time')}"
-    return f"{failed}, last with {_clause(pending.error)}, {_next_attempt(run, pending)}"
+    return (
+        f"{failed}, last with {_clause(pending.error)}, {_next_attempt(run, pending)}"
+    )
 
 
 def _next_attempt(run: Facts, pending: Pending) -> str:
@@ -134,7 +135,7 @@ def _waiting(run: Facts, lease: timedelta) -> str:
     waits = f"waits at position {len(run.history) + 1}, holding no thread"
     if run.due_at > run.now:
         waits = f"{waits}, until {until} (in {span(run.due_at - run.now)})"
-    return "; ".join(filter(None, [waits, _cancel(run)]))
+    return _joined(waits, _cancel(run))
 
 
 def _succeeded(run: Facts, lease: timedelta) -> str:
@@ -153,7 +154,8 @@ def _failed(run: Facts, lease: timedelta) -> str:
     what = f"{_operation(last)} raised {_clause(last.error or '')}"
     if last.error != run.error:
         what = f"{what}, then its body raised {raised}"
-    fact = f"failed at position {last.position} {_ended(run)}: {what}"
+    ended = moment(run.finished_at or run.now, now=run.now)
+    fact = f"failed at position {last.position} ({ended}): {what}"
     return f"{fact}; {_redo(run, last)}"
 
 
@@ -182,7 +184,9 @@ def _cancelled(run: Facts, lease: timedelta) -> str:
 def _dead(run: Facts, lease: timedelta) -> str:
     del lease
     reason = _clause(run.error or "no reason was recorded")
-    return f"is dead {_ended(run, 'since')}: {reason}; mend the cause, then {_resume(run)}"
+    return (
+        f"is dead {_ended(run, 'since')}: {reason}; mend the cause, then {_resume(run)}"
+    )
 
 
 def _resume(run: Facts) -> str:
@@ -207,6 +211,11 @@ def _operation(operation: Recorded | Pending) -> str:
 
 def _name(executor: Seen) -> str:
     return f"{executor.id} ({executor.host} pid {executor.pid})"
+
+
+def _joined(*parts: str) -> str:
+    """Return the *parts* that say something as one."""
+    return "; ".join(part for part in parts if part)
 
 
 def _clause(text: str) -> str:

@@ -111,7 +111,7 @@ def _import(name: AppName, module: str) -> Any:
     raise ConfigurationError(
         name.subject,
         f"names the module {module!r}, which is not found",
-        cure=f"call operon in the folder that holds it (not {Path.cwd()}), or install it",
+        cure=f"call operon where it is (here is {Path.cwd()}), or install it",
     )
 
 

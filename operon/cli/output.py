@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import click
 
+
 @dataclass(frozen=True)
 class Unreadable:
     """A stored value that cannot be shown here; for programs it is null."""
@@ -30,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _GAP = "  "
 _WIDEST = 60  # characters of one cell in a table of several columns
+_LONGEST = 2000  # characters of one fact
 
 
 def json_option(command: F) -> F:
@@ -58,7 +60,7 @@ def echo_facts(facts: Mapping[str, object]) -> None:
     told = {name: value for name, value in facts.items() if value is not None}
     width = max(map(len, told), default=0)
     for name, value in told.items():
-        click.echo(f"{name.ljust(width)}{_GAP}{cell(value)}")
+        click.echo(f"{name.ljust(width)}{_GAP}{shortened(cell(value), _LONGEST)}")
 
 
 def cell(value: object) -> str:

@@ -1,28 +1,20 @@
 """`operon runs list|show|steps|explain`: looking at runs."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import click
-from sqlalchemy.orm import Session
 
-from operon.app import Operon
 from operon.cli import operate
 from operon.cli import target
 from operon.cli import views
-from operon.cli.explanation import explained
+from operon.cli.output import cell
 from operon.cli.output import echo_facts
 from operon.cli.output import echo_json
 from operon.cli.output import echo_table
 from operon.cli.output import json_option
-from operon.cli.output import shortened
-from operon.cli.output import cell
 from operon.cli.views import Fact
 from operon.status import RunStatus
-from operon.store import explain as store
-
-_LONGEST = 2000  # characters of a value that `show` writes for people
 
 
 @click.group()
@@ -98,7 +90,15 @@ def list_command(
     if as_json:
         echo_json(facts)
         return
-    columns = "id workflow version status queue created_at finished_at".split()
+    columns = [
+        "id",
+        "workflow",
+        "version",
+        "status",
+        "queue",
+        "created_at",
+        "finished_at",
+    ]
     echo_table(
         ["id", "workflow", "version", "status", "queue", "created", "finished"],
         [[fact[name] for name in columns] for fact in facts],
@@ -117,12 +117,7 @@ def show(*, run_id: str, as_json: bool) -> None:
     if as_json:
         echo_json(facts)
     else:
-        echo_facts(
-            {
-                name: value and shortened(cell(value), _LONGEST)
-                for name, value in facts.items()
-            }
-        )
+        echo_facts(facts)
 
 
 @runs.command()
@@ -135,7 +130,7 @@ def steps(*, run_id: str, attempts: bool, as_json: bool) -> None:
     with target.database() as operon:
         reader = views.reader_of(operon)
         facts = [views.step(row, reader) for row in operon.list_steps(run_id)]
-        failed = _attempts(operon, run_id) if attempts else []
+        failed = views.attempts(operon, run_id) if attempts else []
     if as_json:
         echo_json(views.with_attempts(facts, failed) if attempts else facts)
         return
@@ -152,8 +147,40 @@ def steps(*, run_id: str, attempts: bool, as_json: bool) -> None:
 def explain(*, run_id: str, as_json: bool) -> None:
     """Say in one sentence why a run has, or has not, come to its end."""
     with target.database() as operon:
-        facts = operate.explained(operon, run_id)
+        facts = views.explained(operon, run_id)
     if as_json:
         echo_json(facts)
     else:
         click.echo(facts["explanation"])
+
+
+for _command in (operate.cancel, operate.resume, operate.retry, operate.fork):
+    runs.add_command(_command)
+
+
+def _echo_steps(facts: list[Fact]) -> None:
+    echo_table(
+        ["position", "kind", "name", "attempts", "outcome", "duration"],
+        [
+            [
+                *(fact[name] for name in ("position", "kind", "name", "attempts")),
+                _outcome(fact),
+                fact["duration"],
+            ]
+            for fact in facts
+        ],
+    )
+
+
+def _outcome(fact: Fact) -> str:
+    if fact["error"] is not None:
+        return f"failed: {fact['error']}"
+    return "" if fact["output"] is None else cell(fact["output"])
+
+
+def _echo_attempts(facts: list[Fact]) -> None:
+    columns = ["position", "attempt", "name", "failed_at", "error", "next_at"]
+    echo_table(
+        ["position", "attempt", "name", "failed", "error", "next attempt"],
+        [[fact[name] for name in columns] for fact in facts],
+    )

@@ -6,7 +6,7 @@ pyproject.toml; at each of them a database URL wins over an application.
 
 import os
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _NO_APP = (
     "no application is named; give --app module:attr, set OPERON_APP, or write "
     'app = "module:attr" under [tool.operon] in pyproject.toml'
 )
-_NO_DATABASE = (
+NO_DATABASE = (
     "no database is named; give --database-url or set OPERON_DATABASE_URL, or name "
     "the application by --app module:attr"
 )
@@ -70,7 +70,7 @@ def find_app() -> AppName | None:
 
 
 @contextmanager
-def application() -> Iterator[Operon]:
+def application() -> Generator[Operon, None, None]:
     """Yield the application; its connections are closed in the end.
 
     Raises:
@@ -83,7 +83,7 @@ def application() -> Iterator[Operon]:
 
 
 @contextmanager
-def database(*, making: bool = False) -> Iterator[Operon]:
+def database(*, making: bool = False) -> Generator[Operon, None, None]:
     """Yield an Operon on the database that is named; it upgrades no tables.
 
     Args:
@@ -96,7 +96,7 @@ def database(*, making: bool = False) -> Iterator[Operon]:
     """
     url = find_url()
     if url is None:
-        operon = _load(otherwise=_NO_DATABASE)
+        operon = _load(otherwise=NO_DATABASE)
     else:
         operon = Operon(url, migrate="verify")
         if not making:
@@ -105,10 +105,14 @@ def database(*, making: bool = False) -> Iterator[Operon]:
         yield operon
 
 
-def find_url() -> str | None:
-    """Return the database's URL, if one is named and no application before it."""
+def find_url(*, app_first: bool = False) -> str | None:
+    """Return the database's URL, if one is named and no application before it.
+
+    Args:
+        app_first: Whether an application wins over OPERON_DATABASE_URL, too.
+    """
     given = _given("database_url")
-    if given is not None or _given("app") is not None:
+    if given is not None or app_first or _given("app") is not None:
         return given
     return os.environ.get("OPERON_DATABASE_URL") or None
 
@@ -153,7 +157,7 @@ def _given(option: str) -> str | None:
 
 
 @contextmanager
-def _closing(operon: Operon) -> Iterator[Operon]:
+def _closing(operon: Operon) -> Generator[Operon, None, None]:
     try:
         yield operon
     except exc.SQLAlchemyError as error:

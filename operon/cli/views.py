@@ -1,21 +1,31 @@
-"""Rows as the facts that commands answer with; the keys are the same in every release."""
+"""Rows as the facts that commands answer with.
+
+Their keys are the same in every release.
+"""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from operon.app import Operon
+from operon.cli.explanation import explain
 from operon.cli.output import Unreadable
 from operon.cli.output import visible
+from operon.cli.target import settings_of
 from operon.codec import Payloads
 from operon.codec import Undecodable
 from operon.codec import decode_error
 from operon.codec import error_summary
+from operon.connect import lease_of
 from operon.errors import RunDeadError
+from operon.errors import RunNotFoundError
 from operon.models import Attempt
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
+from operon.store import explain as store
 from operon.store.runs import Result
 
 Fact = dict[str, Any]
@@ -109,7 +119,39 @@ def step(checkpoint: Checkpoint, reader: Reader) -> Fact:
     }
 
 
-def attempt(row: Attempt, reader: Reader) -> Fact:
+def attempts(operon: Operon, run_id: str) -> list[Fact]:
+    """Return the failed attempts of *run_id*, in order of position and attempt."""
+    results = operon.results()
+    with results.database.reading() as connection, Session(connection) as session:
+        rows = store.list_attempts(session, run_id)
+        return [_attempt(row, Reader(results.payloads)) for row in rows]
+
+
+def explained(operon: Operon, run_id: str) -> Fact:
+    """Return where *run_id* stands, and the sentence that says why.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+    """
+    results = operon.results()
+    database, told = results.database, Reader(results.payloads).error
+    with database.reading() as connection:
+        facts = store.facts(
+            connection, database.backend, run_id, told=told, clock=results.clock
+        )
+    if facts is None:
+        raise RunNotFoundError(run_id)
+    lease = lease_of(operon.engine, settings_of(operon))
+    return {
+        "id": facts.id,
+        "workflow": facts.workflow,
+        "version": facts.version,
+        "status": facts.status.value,
+        "explanation": explain(facts, lease),
+    }
+
+
+def _attempt(row: Attempt, reader: Reader) -> Fact:
     """Return what is recorded of one failed attempt."""
     return {
         "position": row.position,
@@ -126,19 +168,19 @@ def attempt(row: Attempt, reader: Reader) -> Fact:
     }
 
 
-def with_attempts(steps: Sequence[Fact], attempts: Sequence[Fact]) -> list[Fact]:
+def with_attempts(steps: Sequence[Fact], failed: Sequence[Fact]) -> list[Fact]:
     """Return *steps*, each with its failed attempts, and those of no outcome yet.
 
     A position that has failed attempts and no checkpoint comes last, as `pending`.
     """
     by_position: dict[int, list[Fact]] = {}
-    for each in attempts:
+    for each in failed:
         by_position.setdefault(each["position"], []).append(each)
     recorded = [
         {**each, "failed_attempts": by_position.pop(each["position"], [])}
         for each in steps
     ]
-    return recorded + [_pending(failed) for failed in by_position.values()]
+    return recorded + [_pending(these) for these in by_position.values()]
 
 
 def _pending(failed: list[Fact]) -> Fact:

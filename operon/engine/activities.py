@@ -16,7 +16,7 @@ from operon.engine.record import enter
 from operon.engine.record import record_alone
 from operon.engine.record import succeeded
 from operon.engine.run import ActiveRun
-from operon.engine.trying import until_recorded
+from operon.engine.trying import Trial
 from operon.errors import MisuseError
 from operon.errors import StepTimeoutError
 from operon.hooks import Point
@@ -47,7 +47,7 @@ class ActivityFrame:
         return call.outside()
 
     def derived_id(self) -> str:
-        """Return the next id of a run this activity starts, the same on every attempt."""
+        """Return the next id of a run it starts, the same on every attempt."""
         self._started += 1
         return f"{self.current.idempotency_key}/{self._started}"
 
@@ -60,9 +60,8 @@ def execute_activity(run: ActiveRun, call: Call) -> Any:
     """
     recorded = enter(run, call.operation)
     if recorded is None:
-        position = run.position
-        attempt = partial(_attempt, run, call, position)
-        recorded = until_recorded(run, call.operation, position, attempt)
+        attempt = partial(_attempt, run, call, run.position)
+        recorded = Trial(run, call.operation).until_recorded(attempt)
     return answer(run, call.operation, recorded)
 
 
@@ -113,7 +112,9 @@ def _call_within(
         answered.set()
 
     name = f"operon-{call.operation.name}"
-    threading.Thread(target=copy_context().run, args=(work,), name=name, daemon=True).start()
+    threading.Thread(
+        target=copy_context().run, args=(work,), name=name, daemon=True
+    ).start()
     if not run.services.clock.wait(answered, timeout.total_seconds()):
         raise StepTimeoutError(
             run.run_id,

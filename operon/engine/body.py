@@ -1,6 +1,5 @@
 """Bodies: what a workflow's `run` method may do, and what became of it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from operon.codec import NotEncodable
@@ -16,10 +15,10 @@ from operon.engine.steps import execute_step
 from operon.errors import MisuseError
 from operon.errors import ResultNotSerializableError
 from operon.errors import RunCancelled
-from operon.status import RunStatus
 from operon.operation import Call
+from operon.status import RunStatus
 from operon.store.claims import Finish
-from operon.transaction import Invocation
+from operon.transaction import is_invocation
 
 
 class BodyFrame:
@@ -78,7 +77,7 @@ def play(run: ActiveRun) -> Finish:
 
 
 def _call_body(run: ActiveRun) -> Any:
-    if isinstance(run.workflow, Invocation):
+    if is_invocation(run.workflow):
         return execute_step(run, run.workflow.call)
     return run.workflow.run()
 

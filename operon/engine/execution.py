@@ -16,10 +16,10 @@ from operon.engine.flow import LeaseLost
 from operon.engine.flow import MustDie
 from operon.engine.flow import Stopping
 from operon.engine.patience import RunPatience
+from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.services import Services
 from operon.engine.start import write_row
-from operon.engine.rejected import Rejected
 from operon.errors import DecodeError
 from operon.errors import ExecutorStoppedError
 from operon.errors import RunDeadError
@@ -46,25 +46,21 @@ def attend(run: ActiveRun) -> Finish | None:
         DatabaseUnavailableError: A caller waits, and the patience is over.
         ExecutorStoppedError: A caller waits, and this process was shut down.
     """
-    in_doubt = False
-    while True:
-        try:
-            if in_doubt:
+    try:
+        while True:
+            try:
+                return _lived(run)
+            except ClaimAgain:
                 run = _claimed_again(run)
-            return _lived(run)
-        except ClaimAgain:
-            in_doubt = True
-            if run.services.stopping.is_set():
-                return None
-        except LeaseLost:
-            return None
-        except Stopping:
-            release(run)
-            if run.foreground:
-                raise ExecutorStoppedError(run.run_id) from None
-            return None
-        except GaveUp as tired:
-            raise tired.error from tired.error.__cause__
+    except LeaseLost:
+        return None
+    except Stopping:
+        release(run)
+        if run.foreground:
+            raise ExecutorStoppedError(run.run_id) from None
+        return None
+    except GaveUp as tired:
+        raise tired.error from tired.error.__cause__
 
 
 def _lived(run: ActiveRun) -> Finish:
@@ -78,7 +74,11 @@ def _lived(run: ActiveRun) -> Finish:
 
 
 def activate(
-    services: Services, declared: Declared, claimed: Claimed, *, foreground: bool = False
+    services: Services,
+    declared: Declared,
+    claimed: Claimed,
+    *,
+    foreground: bool = False,
 ) -> ActiveRun:
     """Load what a claimed run needs to continue; if it cannot, its body is to die.
 
@@ -192,10 +192,11 @@ def _claimed_again(run: ActiveRun) -> ActiveRun:
     The claim waits for the pending transaction whose outcome is unknown.
 
     Raises:
-        LeaseLost: Somebody else holds it, or it has ended.
+        LeaseLost: Somebody else holds it, or it has ended, or this process stops
+            and leaves it to others.
     """
     services, patience = run.services, RunPatience(run)
-    while True:
+    while not services.stopping.is_set():
         try:
             with services.database.transaction() as connection:
                 claimed = claims.claim_again(
@@ -211,9 +212,12 @@ def _claimed_again(run: ActiveRun) -> ActiveRun:
             again = activate(services, run.declared, claimed, foreground=run.foreground)
         except exc.SQLAlchemyError as error:
             patience.wait(Rejected.from_error(error))
+        except ClaimAgain:
+            continue
         else:
             again.new = run.new
             return again
+    raise LeaseLost
 
 
 def _begun_anew(run: ActiveRun) -> ActiveRun:

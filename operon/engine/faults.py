@@ -15,9 +15,6 @@ from sqlalchemy import exc
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
 
-_CONFLICT = frozenset({"40001", "40P01"})
-_BUSY = frozenset({"55P03", "57014"})
-_NO_CAPACITY = frozenset({"53000", "53100", "53200", "53300", "53400", "25006"})
 _SQLITE_BUSY = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
 _SQLITE_AWAY = frozenset({"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"})
 _TABLE_CHECKPOINTS = Checkpoint.__tablename__
@@ -42,16 +39,33 @@ class Fault(Enum):
         return self in {Fault.CONFLICT, Fault.BUSY, Fault.AWAY, Fault.LOST}
 
 
+_STATES = {
+    **dict.fromkeys(("40003", "57P01", "57P02", "57P03", "25P03"), Fault.LOST),
+    **dict.fromkeys(("40001", "40P01"), Fault.CONFLICT),
+    **dict.fromkeys(("55P03", "57014"), Fault.BUSY),
+    **dict.fromkeys(("53000", "53100", "53200", "53300", "53400"), Fault.AWAY),
+    "25006": Fault.AWAY,
+    "25P02": Fault.ABORTED,
+}
+"""What an SQLSTATE means; class 08 and constraints aside."""
+
+
 def classify(error: BaseException) -> Fault:
     """Tell what *error* means, looking through SQLAlchemy's wrapping."""
-    if isinstance(error, exc.PendingRollbackError):
-        return Fault.ABORTED
-    if isinstance(error, exc.TimeoutError):  # the pool has no connection to give
-        return Fault.AWAY
-    if isinstance(error, exc.DBAPIError):
-        if error.connection_invalidated:
+    match error:
+        case exc.PendingRollbackError():
+            return Fault.ABORTED
+        case exc.TimeoutError():  # the pool has no connection to give
+            return Fault.AWAY
+        case exc.DBAPIError(connection_invalidated=True):
             return Fault.LOST
-        return classify(error.orig) if error.orig is not None else Fault.USER
+        case exc.DBAPIError(orig=BaseException() as origin):
+            return _classify_driver(origin)
+        case _:
+            return _classify_driver(error)
+
+
+def _classify_driver(error: BaseException) -> Fault:
     if isinstance(error, sqlite3.Error):
         return _classify_sqlite(error)
     if hasattr(error, "sqlstate") and hasattr(error, "diag"):
@@ -74,17 +88,10 @@ def _classify_postgresql(error: BaseException) -> Fault:
     if state is None:
         broken = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
         return Fault.LOST if broken else Fault.USER
-    if state.startswith("08") or state in {"40003", "57P01", "57P02", "57P03", "25P03"}:
+    if state.startswith("08"):
         return Fault.LOST
-    if state in _CONFLICT:
-        return Fault.CONFLICT
-    if state in _BUSY:
-        return Fault.BUSY
-    if state in _NO_CAPACITY:
-        return Fault.AWAY
-    if state == "25P02":
-        return Fault.ABORTED
-    return _classify_constraint(state, getattr(error, "diag", None))
+    constraint = _classify_constraint(state, getattr(error, "diag", None))
+    return _STATES.get(state, constraint)
 
 
 def _classify_constraint(state: str, diag: object) -> Fault:
@@ -109,9 +116,10 @@ def _classify_sqlite(error: sqlite3.Error) -> Fault:
     if any(name.startswith(prefix) for prefix in _SQLITE_AWAY):
         return Fault.AWAY
     # SQLite names the columns of a violated constraint nowhere but in the message
-    if name == "SQLITE_CONSTRAINT_NOTNULL" and text.endswith(
-        (f"{_TABLE_CHECKPOINTS}.epoch", "operon_attempts.epoch")
-    ):
+    if name == "SQLITE_CONSTRAINT_NOTNULL" and text.endswith((
+        f"{_TABLE_CHECKPOINTS}.epoch",
+        "operon_attempts.epoch",
+    )):
         return Fault.FENCED
     if name == "SQLITE_CONSTRAINT_PRIMARYKEY" and (
         f"{_TABLE_CHECKPOINTS}.run_id" in text or f"{_TABLE_RUNS}.id" in text

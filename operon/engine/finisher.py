@@ -35,8 +35,8 @@ class Finisher:
     clock: Clock
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    _waiting: list[_Ticket] = field(default_factory=list)
-    _unconfirmed: dict[str, Finish] = field(default_factory=dict)
+    _waiting: list[_Ticket] = field(default_factory=list[_Ticket])
+    _unconfirmed: dict[str, Finish] = field(default_factory=dict[str, Finish])
 
     def finish(self, how: Finish) -> bool:
         """Write *how* a run ended; return whether its lease still held.

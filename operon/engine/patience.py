@@ -1,14 +1,18 @@
 """Waiting out a database that is busy or away, for as long as it makes sense."""
 
 import random
+import threading
 from collections.abc import Callable
 from datetime import timedelta
+
+from sqlalchemy import exc
 
 from operon.clock import Clock
 from operon.engine.faults import Fault
 from operon.engine.flow import GaveUp
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
+from operon.engine.services import Services
 from operon.errors import DatabaseUnavailableError
 
 _FIRST_WAIT = {Fault.CONFLICT: 0.005, Fault.BUSY: 0.02}  # seconds; others 0.1
@@ -78,3 +82,28 @@ class RunPatience(Patience):
             super().wait(refusal)
         except DatabaseUnavailableError as error:
             self._run.break_with(GaveUp(error))
+
+
+def insist(services: Services, action: Callable[[], None]) -> None:
+    """Do *action* in spite of a busy database, while a caller's patience lasts.
+
+    Args:
+        services: What the engine works with.
+        action: One transaction, which may be repeated after its outcome was unknown.
+
+    Raises:
+        DatabaseUnavailableError: The patience is over.
+    """
+    never = threading.Event()
+
+    def wait(duration: timedelta) -> None:
+        services.clock.wait(never, duration.total_seconds())
+
+    patience = Patience(services.clock, services.patience, wait)
+    while True:
+        try:
+            action()
+        except exc.SQLAlchemyError as error:
+            patience.wait(Rejected.from_error(error))
+        else:
+            return

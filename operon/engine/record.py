@@ -1,9 +1,10 @@
 """Recording outcomes: what a position holds, and what a refusal to hold it means."""
 
-import sys
+import inspect
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from typing import ClassVar
 from typing import NoReturn
 from typing import Protocol
 
@@ -22,14 +23,15 @@ from operon.engine.faults import classify
 from operon.engine.flow import ClaimAgain
 from operon.engine.flow import MustDie
 from operon.engine.patience import RunPatience
+from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.start import ensure_started
-from operon.engine.rejected import Rejected
 from operon.errors import NonDeterminismError
 from operon.errors import RecordedError
 from operon.errors import ResultNotSerializableError
 from operon.errors import RunCancelled
 from operon.hooks import Point
+from operon.operation import Kind
 from operon.store import checkpoints
 from operon.store.checkpoints import Record
 
@@ -37,10 +39,7 @@ from operon.store.checkpoints import Record
 class Operation(Protocol):
     """Anything that takes a position in a run's history."""
 
-    @property
-    def kind(self) -> str:
-        """What it is, in one word."""
-        ...
+    kind: ClassVar[Kind]
 
     @property
     def name(self) -> str:
@@ -53,7 +52,9 @@ class Operation(Protocol):
         ...
 
 
-def enter(run: ActiveRun, operation: Operation, *, lazily: bool = False) -> Record | None:
+def enter(
+    run: ActiveRun, operation: Operation, *, lazily: bool = False
+) -> Record | None:
     """Take the next position of *run* for *operation*; return what it holds already.
 
     Args:
@@ -100,7 +101,9 @@ def matching(run: ActiveRun, operation: Operation, recorded: Record) -> Record:
     return recorded
 
 
-def die_of_non_determinism(run: ActiveRun, recorded: Record, *, called: str) -> NoReturn:
+def die_of_non_determinism(
+    run: ActiveRun, recorded: Record, *, called: str
+) -> NoReturn:
     """Stop the run: its body does not do what its history says it did."""
     error = NonDeterminismError(
         run.run_id,
@@ -174,7 +177,12 @@ def succeeded(
 
 
 def failed(
-    run: ActiveRun, operation: Operation, position: int, error: Exception, *, attempts: int
+    run: ActiveRun,
+    operation: Operation,
+    position: int,
+    error: Exception,
+    *,
+    attempts: int,
 ) -> Record:
     """Return the record of an error, and keep where it was raised for this process."""
     text, codec = run.services.payloads.wrap(encode_error(error), "error")
@@ -282,16 +290,18 @@ def _adopted(run: ActiveRun, operation: Operation, position: int) -> Record | No
 
 def _calling_line() -> str:
     """Return where the body called the engine, as `file:line`."""
-    frame = sys._getframe(1)  # noqa: SLF001 - the documented way to look at callers
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+    frame = inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith(
         "operon."
     ):
         frame = frame.f_back
+    if frame is None:
+        return "an unknown line"
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 class _Cancel:
-    kind = "cancel"
+    kind: ClassVar[Kind] = "cancel"
     name = "cancel"
     result = type_codec(Any)
 

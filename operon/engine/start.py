@@ -8,8 +8,8 @@ from sqlalchemy import exc
 
 from operon.engine.flow import IdTaken
 from operon.engine.patience import RunPatience
-from operon.engine.run import ActiveRun
 from operon.engine.rejected import Rejected
+from operon.engine.run import ActiveRun
 from operon.status import RunStatus
 from operon.store import claims
 from operon.store import runs

@@ -14,7 +14,7 @@ from operon.engine.record import answer
 from operon.engine.record import enter
 from operon.engine.record import succeeded
 from operon.engine.run import ActiveRun
-from operon.engine.trying import until_recorded
+from operon.engine.trying import Trial
 from operon.engine.unit_of_work import UnitOfWork
 from operon.engine.unit_of_work import unit_of_work
 from operon.errors import ActivityInStepError
@@ -57,9 +57,8 @@ def execute_step(run: ActiveRun, call: Call) -> Any:
     """
     recorded = enter(run, call.operation, lazily=True)
     if recorded is None:
-        position = run.position
-        attempt = partial(_attempt, run, call, position)
-        recorded = until_recorded(run, call.operation, position, attempt)
+        attempt = partial(_attempt, run, call, run.position)
+        recorded = Trial(run, call.operation).until_recorded(attempt)
     return answer(run, call.operation, recorded)
 
 
@@ -88,7 +87,9 @@ def _attempt(
     return run.remember(outcome)
 
 
-def perform(run: ActiveRun, unit: UnitOfWork, call: Call, current: CurrentRun) -> Record:
+def perform(
+    run: ActiveRun, unit: UnitOfWork, call: Call, current: CurrentRun
+) -> Record:
     """Call the step's function in *unit* and flush; return what is to be recorded."""
     with entered(StepFrame(current, unit.session)):
         value = call.in_session(unit.session)

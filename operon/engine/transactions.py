@@ -2,14 +2,13 @@
 
 from sqlalchemy import Connection
 
-
 from operon.engine.faults import Fault
 from operon.engine.flow import IdTaken
 from operon.engine.patience import Patience
 from operon.engine.record import answer
+from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.steps import perform
-from operon.engine.rejected import Rejected
 from operon.engine.unit_of_work import unit_of_work
 from operon.status import RunStatus
 from operon.store import checkpoints
@@ -61,7 +60,11 @@ def _patience(run: ActiveRun) -> Patience:
 
 
 def _attempt(
-    run: ActiveRun, invocation: Invocation[object], number: int, *, read_only: bool = False
+    run: ActiveRun,
+    invocation: Invocation[object],
+    number: int,
+    *,
+    read_only: bool = False,
 ) -> object:
     """Run the function once, with its run's row before and its checkpoint after it.
 

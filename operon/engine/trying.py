@@ -3,7 +3,6 @@
 import traceback
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy import exc
@@ -17,9 +16,10 @@ from operon.engine.record import deliver_cancel
 from operon.engine.record import failed
 from operon.engine.record import record_alone
 from operon.engine.record import settle
-from operon.engine.run import ActiveRun
 from operon.engine.rejected import Rejected
+from operon.engine.run import ActiveRun
 from operon.errors import ResultNotSerializableError
+from operon.operation import Operation
 from operon.store import attempts
 from operon.store.attempts import Failure
 from operon.store.attempts import Past
@@ -28,123 +28,130 @@ from operon.store.checkpoints import Record
 Attempt = Callable[[int, datetime], Record]
 """Makes one attempt, given its number and when it began; returns what is recorded."""
 
+_NO_PAST = Past(attempts=0, errors=(), next_at=None)
 
-def until_recorded(
-    run: ActiveRun, operation: Any, position: int, attempt: Attempt
-) -> Record:
-    """Make attempts until *position* holds an outcome; return it.
+
+class Trial:
+    """The attempts of one operation, across processes, until one is final.
 
     An error of the user's code is tried again as the operation's `Retry` says, then
     recorded. What the database refuses is tried again and never recorded.
     """
-    past = _past(run, operation, position)
-    notes = _notes(run, past)
-    number = past.attempts + 1
-    if past.next_at is not None:
-        run.wait(past.next_at - run.now())
-    patience = RunPatience(run)
-    while True:
-        if run.cancel_is_due:
-            deliver_cancel(run, position)
-        started_at = run.now()
-        try:
-            return attempt(number, started_at)
-        except Rejected as refusal:
-            found = settle(run, operation, position, refusal)
+
+    def __init__(self, run: ActiveRun, operation: Operation) -> None:
+        self._run = run
+        self._operation = operation
+        self._position = run.position
+        self._number = 1
+        self._notes: list[str] = []
+        self._started_at = run.now()
+
+    def until_recorded(self, attempt: Attempt) -> Record:
+        """Make attempts until the position holds an outcome; return it."""
+        self._recall()
+        patience = RunPatience(self._run)
+        while True:
+            if self._run.cancel_is_due:
+                deliver_cancel(self._run, self._position)
+            self._started_at = self._run.now()
+            try:
+                return attempt(self._number, self._started_at)
+            except Rejected as refusal:
+                found = self._settled(refusal, patience)
+            except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome
+                found = self._failed(error)
+                patience = RunPatience(self._run)
             if found is not None:
                 return found
-            if not run.cancel_is_due:
-                patience.wait(refusal)
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is an outcome
-            if _is_final(operation, error, number):
-                return _give_up(run, operation, position, error, number, notes, started_at)
-            notes.append(_note(number, f"{type(error).__qualname__}: {error}"))
-            _fail(run, operation, position, error, number, started_at)
-            number += 1
-            patience = RunPatience(run)
 
-
-def _is_final(operation: Any, error: Exception, number: int) -> bool:
-    if isinstance(error, ResultNotSerializableError):
-        return True  # the same code would return the same value
-    return not operation.retry.allows(error, number)
-
-
-def _give_up(
-    run: ActiveRun,
-    operation: Any,
-    position: int,
-    error: Exception,
-    number: int,
-    notes: list[str],
-    started_at: datetime,
-) -> Record:
-    for note in notes:
-        error.add_note(note)
-    outcome = failed(run, operation, position, error, attempts=number)
-    return record_alone(run, operation, outcome, started_at=started_at)
-
-
-def _fail(
-    run: ActiveRun,
-    operation: Any,
-    position: int,
-    error: Exception,
-    number: int,
-    started_at: datetime,
-) -> None:
-    """Record a failed attempt, then wait until the next one is due."""
-    services, patience = run.services, RunPatience(run)
-    delay = operation.retry.wait_after(number)
-    text, codec = services.payloads.wrap(encode_error(error), "error")
-    failure = Failure(
-        position=position,
-        kind=operation.kind,
-        name=operation.name,
-        error=text,
-        codec=codec,
-        traceback="".join(traceback.format_exception(error)),
-        sqlstate=sqlstate_of(error),
-        started_at=started_at,
-        next_in=delay,
-    )
-
-    def send(connection: Connection) -> None:
-        backend = services.database.backend
-        attempts.record(connection, backend, run.lease, failure, clock=services.clock)
-
-    while True:
-        try:
-            commit_alone(run, send)
-            break
-        except Rejected as refusal:
-            settle(run, operation, position, refusal)
-            if run.cancel_is_due:
-                return
+    def _settled(self, refusal: Rejected, patience: RunPatience) -> Record | None:
+        """Return what the refused position holds; None: try again, after a wait."""
+        found = settle(self._run, self._operation, self._position, refusal)
+        if found is None and not self._run.cancel_is_due:
             patience.wait(refusal)
-    run.wait(delay)
+        return found
 
+    def _failed(self, error: Exception) -> Record | None:
+        """Record *error*: as the outcome if it is final, else as a failed attempt."""
+        run = self._run
+        if not self._is_final(error):
+            self._notes.append(
+                _note(self._number, f"{type(error).__qualname__}: {error}")
+            )
+            self._remember(error)
+            self._number += 1
+            return None
+        for note in self._notes:
+            error.add_note(note)
+        outcome = failed(
+            run, self._operation, self._position, error, attempts=self._number
+        )
+        return record_alone(run, self._operation, outcome, started_at=self._started_at)
 
-def _past(run: ActiveRun, operation: Any, position: int) -> Past:
-    """Return earlier attempts; a fresh run, or one try only, cannot have any."""
-    nothing = Past(attempts=0, errors=(), next_at=None)
-    if not run.was_claimed or operation.retry.attempts == 1:
-        return nothing
-    patience = RunPatience(run)
-    while True:
-        try:
-            with run.services.database.reading() as connection:
-                return attempts.past(connection, run.run_id, position)
-        except exc.SQLAlchemyError as error:
-            patience.wait(Rejected.from_error(error))
+    def _is_final(self, error: Exception) -> bool:
+        if isinstance(error, ResultNotSerializableError):
+            return True  # the same code would return the same value
+        return not self._operation.retry.allows(error, self._number)
 
+    def _remember(self, error: Exception) -> None:
+        """Record a failed attempt, then wait until the next one is due."""
+        run, delay = self._run, self._operation.retry.wait_after(self._number)
+        services = run.services
+        text, codec = services.payloads.wrap(encode_error(error), "error")
+        failure = Failure(
+            position=self._position,
+            kind=self._operation.kind,
+            name=self._operation.name,
+            error=text,
+            codec=codec,
+            traceback="".join(traceback.format_exception(error)),
+            sqlstate=sqlstate_of(error),
+            started_at=self._started_at,
+            next_in=delay,
+        )
 
-def _notes(run: ActiveRun, past: Past) -> list[str]:
-    payloads = run.services.payloads
-    return [
-        _note(number, error_summary(payloads.unwrap(error, codec)))
-        for number, (error, codec) in enumerate(past.errors, start=1)
-    ]
+        def send(connection: Connection) -> None:
+            backend, clock = services.database.backend, services.clock
+            attempts.record(connection, backend, run.lease, failure, clock=clock)
+
+        self._insist(send)
+        run.wait(delay)
+
+    def _insist(self, send: Callable[[Connection], None]) -> None:
+        """Commit what *send* sends, unless a cancel makes it pointless."""
+        patience = RunPatience(self._run)
+        while not self._run.cancel_is_due:
+            try:
+                commit_alone(self._run, send)
+            except Rejected as refusal:
+                self._settled(refusal, patience)
+            else:
+                return
+
+    def _recall(self) -> None:
+        """Go on counting where an earlier holder of the run stopped."""
+        past = self._past()
+        payloads = self._run.services.payloads
+        self._number = past.attempts + 1
+        self._notes = [
+            _note(number, error_summary(payloads.unwrap(error, codec)))
+            for number, (error, codec) in enumerate(past.errors, start=1)
+        ]
+        if past.next_at is not None:
+            self._run.wait(past.next_at - self._run.now())
+
+    def _past(self) -> Past:
+        """Return earlier attempts; a fresh run, or one try only, cannot have any."""
+        run = self._run
+        if not run.was_claimed or self._operation.retry.attempts == 1:
+            return _NO_PAST
+        patience = RunPatience(run)
+        while True:
+            try:
+                with run.services.database.reading() as connection:
+                    return attempts.past(connection, run.run_id, self._position)
+            except exc.SQLAlchemyError as error:
+                patience.wait(Rejected.from_error(error))
 
 
 def _note(number: int, what: str) -> str:

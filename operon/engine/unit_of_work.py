@@ -6,7 +6,7 @@ every listener has had its say, in one flush with COMMIT.
 """
 
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from contextlib import contextmanager
 from typing import NoReturn
@@ -165,8 +165,13 @@ class UnitOfWork:
 
 @contextmanager
 def unit_of_work(
-    services: Services, *, run_id: str, step: str, isolation: str, read_only: bool = False
-) -> Iterator[UnitOfWork]:
+    services: Services,
+    *,
+    run_id: str,
+    step: str,
+    isolation: str,
+    read_only: bool = False,
+) -> Generator[UnitOfWork, None, None]:
     """Open the unit of work of one attempt; nothing is kept unless it is committed.
 
     Raises:

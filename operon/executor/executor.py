@@ -1,4 +1,4 @@
-"""This process as an executor: its heartbeat, its keeper, and the runs it is asked for."""
+"""This process as an executor: its heartbeat, its keeper, its callers' runs."""
 
 import threading
 from collections.abc import Collection
@@ -116,7 +116,9 @@ class Executor:
 
     def wait_for(self, run_id: str) -> Any:
         """Wait for the result of *run_id*; continue it here if nobody else does."""
-        found = self.results.wait(run_id, None, meanwhile=lambda r: self._help(run_id, r))
+        found = self.results.wait(
+            run_id, None, meanwhile=lambda r: self._help(run_id, r)
+        )
         return self.results.resolve(run_id, found)
 
     def _await_turn(self, run_id: str) -> None:

@@ -33,9 +33,9 @@ class Heartbeat:
     presence: Callable[[], Presence]
     """What this executor says of itself now."""
     interval: timedelta
-    strays: dict[str, int] = field(default_factory=dict)
+    strays: dict[str, int] = field(default_factory=dict[str, int])
     """Runs the database says are running here and are not, with their epochs."""
-    _suspects: dict[str, int] = field(default_factory=dict)
+    _suspects: dict[str, int] = field(default_factory=dict[str, int])
     _last: float | None = None
     _own: Detached | None = None
     _stopped: threading.Event = field(default_factory=threading.Event)

@@ -249,4 +249,3 @@ class Keeper:
                 lazily=False,
             )
         services.finisher.confirm(pending)
-

@@ -46,7 +46,7 @@ class Peers:
         seen: dict[str, tuple[datetime | None, Peer | None]] = {
             peer.id: (peer.heartbeat_at, peer) for peer in peers
         }
-        seen |= {name: (None, None) for name in strangers}
+        seen |= dict.fromkeys(strangers, (None, None))
         with self._mutex:
             self._sights = {
                 name: self._seen(name, heartbeat_at, peer, at)

@@ -1,1 +1,1 @@
-"""Every statement Operon sends, by what it is about; a connection always comes first."""
+"""Every statement Operon sends, by what it is about; the connection comes first."""

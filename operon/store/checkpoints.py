@@ -23,7 +23,7 @@ CHECKPOINTS = cast("Table", Checkpoint.__table__)
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a checkpoint says of its operation; exactly one of output and error is set."""
+    """What a checkpoint says of its operation: its output, or else its error."""
 
     position: int
     kind: str
@@ -119,21 +119,15 @@ def record(
 
 def history(connection: Connection, run_id: str) -> list[Record]:
     """Return everything recorded of *run_id*, in order of position."""
-    return [
-        Record(**row._mapping)  # noqa: SLF001 - the documented accessor of a Row
-        for row in connection.execute(
-            _RECORDS.where(Checkpoint.run_id == run_id).order_by(Checkpoint.position)
-        )
-    ]
+    query = _RECORDS.where(Checkpoint.run_id == run_id).order_by(Checkpoint.position)
+    return [Record(**row) for row in connection.execute(query).mappings()]
 
 
 def find(connection: Connection, run_id: str, position: int) -> Record | None:
     """Return what is recorded of *run_id* at *position*, or None."""
-    query = _RECORDS.where(
-        Checkpoint.run_id == run_id, Checkpoint.position == position
-    )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else Record(**row._mapping)  # noqa: SLF001 - as above
+    query = _RECORDS.where(Checkpoint.run_id == run_id, Checkpoint.position == position)
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Record(**row)
 
 
 def list_of(session: Session, run_id: str) -> list[Checkpoint]:

@@ -52,6 +52,8 @@ class Claimed:
     epoch: int
     recoveries: int
     cancel_requested_at: datetime | None
+    priority: int
+    due_at: datetime
 
     @property
     def lease(self) -> Lease:
@@ -171,7 +173,12 @@ def claim_one(
 
 
 def claim_again(
-    connection: Connection, backend: Backend, executor: str, run_id: str, *, clock: Clock
+    connection: Connection,
+    backend: Backend,
+    executor: str,
+    run_id: str,
+    *,
+    clock: Clock,
 ) -> Claimed | None:
     """Raise the epoch of a run that *executor* already holds.
 
@@ -194,8 +201,8 @@ def holding(connection: Connection, run_id: str) -> Holding | None:
     query = select(
         RUNS.c.status, RUNS.c.executor, RUNS.c.epoch, RUNS.c.cancel_requested_at
     ).where(RUNS.c.id == run_id)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else Holding(**row._mapping)  # noqa: SLF001 - the documented accessor of a Row
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Holding(**row)
 
 
 def held_by(connection: Connection, executor: str) -> dict[str, int]:
@@ -282,7 +289,8 @@ def _finish_together(backend: Backend, finishes: Sequence[Finish], clock: Clock)
         "codec": (Text, [each.codec for each in finishes]),
     }
     told = (
-        func.unnest(*(literal(rows, ARRAY(kind)) for kind, rows in columns.values()))
+        func
+        .unnest(*(literal(rows, ARRAY(kind)) for kind, rows in columns.values()))
         .table_valued(*(column(name, kind) for name, (kind, _) in columns.items()))
         .render_derived("told")
     )
@@ -345,7 +353,8 @@ def _claim(
     SQLite has one writer at a time, so the same statement is exact without locks.
     """
     chosen = (
-        wanted.with_for_update(key_share=True, skip_locked=True)
+        wanted
+        .with_for_update(key_share=True, skip_locked=True)
         .cte("chosen")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
@@ -381,13 +390,6 @@ def _taken(connection: Connection, statement: Update) -> list[Claimed]:
         RUNS.c.priority,
         RUNS.c.due_at,
     )
-    rows = sorted(
-        connection.execute(returning), key=lambda row: (row.priority, row.due_at)
-    )
-    return [
-        Claimed(**{k: v for k, v in row._mapping.items() if k in _CLAIMED})  # noqa: SLF001 - the documented accessor of a Row
-        for row in rows
-    ]
-
-
-_CLAIMED = frozenset(Claimed.__dataclass_fields__)
+    rows = connection.execute(returning).mappings()
+    taken = [Claimed(**row) for row in rows]
+    return sorted(taken, key=lambda run: (run.priority, run.due_at))

@@ -1,7 +1,7 @@
 """Watching commits, so that one that never ends can be broken off."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ class CommitWatch:
         self._since: dict[Connection, float] = {}
 
     @contextmanager
-    def watched(self, connection: Connection) -> Iterator[None]:
+    def watched(self, connection: Connection) -> Generator[None, None, None]:
         """Watch the commit of *connection* within the block."""
         with self._mutex:
             self._since[connection] = self._clock.monotonic()

@@ -46,8 +46,8 @@ def lock(connection: Connection, run_id: str) -> Brief | None:
         .where(RUNS.c.id == run_id)
         .with_for_update(key_share=True)
     )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else Brief(**row._mapping)  # noqa: SLF001 - the documented accessor of a Row
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Brief(**row)
 
 
 def request_cancel(
@@ -76,9 +76,7 @@ def request_cancel(
             epoch=RUNS.c.epoch + 1,
             status=case((never_began, RunStatus.CANCELLED), else_=RUNS.c.status),
             finished_at=case((never_began, now), else_=null()),
-            due_at=case(
-                (RUNS.c.status == RunStatus.RUNNING, RUNS.c.due_at), else_=now
-            ),
+            due_at=case((RUNS.c.status == RunStatus.RUNNING, RUNS.c.due_at), else_=now),
         )
     )
 
@@ -178,7 +176,9 @@ def copy(
         "due_at": now,
         "created_at": now,
     }
-    kept = "workflow version queue priority input codec fingerprint principal attributes"
+    kept = (
+        "workflow version queue priority input codec fingerprint principal attributes"
+    )
     kept += " parent_id root_id code_version"
     values = {**{name: RUNS.c[name] for name in kept.split()}, **fresh}
     connection.execute(

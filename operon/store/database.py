@@ -5,7 +5,7 @@ COMMITTED; a step's transaction is the engine's (`engine/unit_of_work`), on the
 connections that `Database.steps` hands out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection
@@ -41,9 +41,7 @@ class Database:
         if engine.dialect.name == "sqlite" and manages_sqlite:
             manage_sqlite(engine)
         self.steps = engine.execution_options()
-        self._own = engine.execution_options(
-            isolation_level=self.backend.own_isolation
-        )
+        self._own = engine.execution_options(isolation_level=self.backend.own_isolation)
         self._reading = self._own.execution_options(**{BEGIN_OPTION: "DEFERRED"})
         self._single = (
             engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -52,7 +50,7 @@ class Database:
         )
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> Generator[Connection, None, None]:
         """Open a transaction of Operon's own; it commits when the block ends."""
         with self.backend.writing(), self._own.connect() as connection:
             yield connection
@@ -60,7 +58,7 @@ class Database:
                 connection.commit()
 
     @contextmanager
-    def single(self) -> Iterator[Connection]:
+    def single(self) -> Generator[Connection, None, None]:
         """Open a connection for one statement that is a transaction by itself.
 
         On PostgreSQL that spares the round trips of BEGIN and COMMIT. The statement
@@ -75,7 +73,7 @@ class Database:
             connection.commit()
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Generator[Connection, None, None]:
         """Open a transaction that only reads; on SQLite it waits for no writer."""
         with self._reading.connect() as connection:
             yield connection
@@ -126,7 +124,11 @@ class Detached:
 
 
 def _refuse_unfit(engine: Engine) -> None:
-    if engine.dialect.name == "sqlite" and engine.url.database in {None, "", ":memory:"}:
+    if engine.dialect.name == "sqlite" and engine.url.database in {
+        None,
+        "",
+        ":memory:",
+    }:
         raise ConfigurationError(
             "an SQLite database in memory",
             "forgets every run when the process ends",

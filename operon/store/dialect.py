@@ -9,7 +9,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
@@ -62,7 +62,7 @@ class Backend(Protocol):
         ...
 
     def lazy_commit(self) -> Sequence[ColumnElement[Any]]:
-        """Return what to add to RETURNING, so that COMMIT does not wait for the disk."""
+        """Return what RETURNING needs, so that COMMIT does not wait for the disk."""
         ...
 
     def step_isolation(self, level: str) -> IsolationLevel | None:
@@ -116,7 +116,7 @@ class PostgreSQL:
         return literal_column("pg_current_snapshot()::text", Text)
 
     def lazy_commit(self) -> Sequence[ColumnElement[Any]]:
-        """Switch `synchronous_commit` off for this transaction, in the statement itself.
+        """Switch `synchronous_commit` off for this transaction, in its statement.
 
         It costs no round trip, and leaves nothing behind on a pooled connection.
 
@@ -134,7 +134,7 @@ class PostgreSQL:
         return nullcontext()
 
     @contextmanager
-    def committing(self, connection: Connection) -> Iterator[None]:
+    def committing(self, connection: Connection) -> Generator[None, None, None]:
         """Use psycopg's pipeline: after an error the server skips COMMIT.
 
         COMMIT is sent as a statement, because `commit()` would wait for the answers
@@ -146,7 +146,7 @@ class PostgreSQL:
             driver.execute("COMMIT", prepare=False)
 
     @contextmanager
-    def read_only(self, connection: Connection) -> Iterator[None]:
+    def read_only(self, connection: Connection) -> Generator[None, None, None]:
         """Begin READ ONLY, which psycopg sends with BEGIN."""
         connection.execution_options(postgresql_readonly=True)
         yield
@@ -229,6 +229,7 @@ class SQLite:
     def step_isolation(self, level: str) -> IsolationLevel | None:
         """Return None: every transaction is serializable."""
         del level
+        return None
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the process's turn to write."""
@@ -239,7 +240,7 @@ class SQLite:
         return _rolled_back_on_error(_driver(connection))
 
     @contextmanager
-    def read_only(self, connection: Connection) -> Iterator[None]:
+    def read_only(self, connection: Connection) -> Generator[None, None, None]:
         """Begin without waiting for writers, and refuse to be one."""
         connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
         driver = _driver(connection)
@@ -263,7 +264,7 @@ def _driver(connection: Connection) -> Any:
 
 
 @contextmanager
-def _rolled_back_on_error(driver: Any) -> Iterator[None]:
+def _rolled_back_on_error(driver: Any) -> Generator[None, None, None]:
     """Roll *driver* back if the block raises.
 
     SQLAlchemy takes a transaction whose COMMIT was attempted for ended, and would

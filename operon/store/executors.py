@@ -94,7 +94,7 @@ def peers(connection: Connection, *, but: str) -> list[Peer]:
             EXECUTORS.c.id != but
         )
     )
-    return [Peer(**row._mapping) for row in rows]  # noqa: SLF001 - the documented accessor of a Row
+    return [Peer(**row) for row in rows.mappings()]
 
 
 def strangers(connection: Connection, *, but: str) -> set[str]:

@@ -96,15 +96,17 @@ def facts(
     connection: Connection, backend: Backend, run_id: str, *, told: Told, clock: Clock
 ) -> Facts | None:
     """Return what there is to know about *run_id*, or None if there is no such run."""
-    query = select(*_COLUMNS, backend.now(clock).label("now")).where(RUNS.c.id == run_id)
-    row = connection.execute(query).one_or_none()
+    query = select(*_COLUMNS, backend.now(clock).label("now")).where(
+        RUNS.c.id == run_id
+    )
+    row = connection.execute(query).mappings().one_or_none()
     result = runs.find_result(connection, run_id)
     if row is None or result is None:
         return None
     history = _history(connection, run_id, told)
     error = None if result.error is None else told(result.error, result.codec)
     return Facts(
-        **row._mapping,  # noqa: SLF001 - the documented accessor of a Row
+        **row,
         error=error,
         history=history,
         pending=_pending(connection, run_id, len(history) + 1, told),
@@ -116,7 +118,7 @@ def executors(connection: Connection) -> list[Seen]:
     """Return every executor that has a row, in order of id."""
     columns = (EXECUTORS.c[name] for name in Seen.__dataclass_fields__)
     rows = connection.execute(select(*columns).order_by(EXECUTORS.c.id))
-    return [Seen(**row._mapping) for row in rows]  # noqa: SLF001 - as above
+    return [Seen(**row) for row in rows.mappings()]
 
 
 def list_attempts(session: Session, run_id: str) -> list[Attempt]:

@@ -158,8 +158,8 @@ def find_result(connection: Connection, run_id: str) -> Result | None:
         .select_from(RUNS.outerjoin(cast("Table", Checkpoint.__table__), own))
         .where(RUNS.c.id == run_id)
     )
-    row = connection.execute(query).one_or_none()
-    return None if row is None else Result(**row._mapping)  # noqa: SLF001 - the documented accessor of a Row
+    row = connection.execute(query).mappings().one_or_none()
+    return None if row is None else Result(**row)
 
 
 def list_matching(  # what a person may ask for

@@ -56,7 +56,7 @@ def holder(operon: Operon, run_id: str) -> str:
 
 def take_over_and_finish(operon: Operon, run_id: str) -> None:
     """Let another executor claim *run_id* from its holder and end it with -1."""
-    services = operon._runtime().services
+    services = operon._process.made().services
     with services.database.transaction() as connection:
         claimed = claims.claim_orphans(
             connection,
@@ -70,12 +70,14 @@ def take_over_and_finish(operon: Operon, run_id: str) -> None:
     assert [each.id for each in claimed] == [run_id]
     with services.database.transaction() as connection:
         how = Finish(lease=claimed[0].lease, status=RunStatus.SUCCEEDED, output="-1")
-        claims.finish(connection, services.database.backend, [how], clock=services.clock)
+        claims.finish(
+            connection, services.database.backend, [how], clock=services.clock
+        )
 
 
 def cancel(operon: Operon, run_id: str) -> None:
     """Ask *run_id* to end, in a transaction of its own."""
-    services = operon._runtime().services
+    services = operon._process.made().services
     with services.database.transaction() as connection:
         control.request_cancel(
             connection, services.database.backend, run_id, clock=services.clock
@@ -84,7 +86,7 @@ def cancel(operon: Operon, run_id: str) -> None:
 
 def force_cancel(operon: Operon, run_id: str) -> None:
     """End *run_id* by force, in a transaction of its own."""
-    services = operon._runtime().services
+    services = operon._process.made().services
     with services.database.transaction() as connection:
         control.force_cancel(
             connection, services.database.backend, run_id, clock=services.clock

@@ -64,7 +64,9 @@ class Inserts(Workflow):
 @pytest.fixture
 def quiet(make_operon, database) -> Operon:
     """An Operon whose heartbeat does not disturb the count."""
-    operon = make_operon(database.url, heartbeat=timedelta(hours=1), lease=timedelta(hours=3))
+    operon = make_operon(
+        database.url, heartbeat=timedelta(hours=1), lease=timedelta(hours=3)
+    )
     create_shop(operon.engine, "book")
     operon.run(ThreeSteps("book"))  # the pool, the prepared statements, the first beat
     return operon

@@ -123,7 +123,7 @@ def test_a_change_of_hands_after_the_record_waits_for_the_commit(
         eventually(lambda: _waits_for_a_lock(operon))
 
     def claim_again(operon, run_id: str) -> None:
-        services = operon._runtime().services
+        services = operon._process.made().services
         with services.database.transaction() as connection:
             backend, executor = services.database.backend, services.executor
             claims.claim_again(
@@ -239,7 +239,7 @@ def test_an_exception_between_flush_and_record_keeps_neither(make_operon, databa
 
 def _started(operon):
     """Write the row of run `r`, held by this process under epoch 1."""
-    services = operon._ready().services
+    services = operon._process.ready().services
     new = request(
         Disturbed(),
         run_id="r",
@@ -249,9 +249,7 @@ def _started(operon):
         payloads=services.payloads,
         code_version=None,
     ).new
-    running = Beginning(
-        status=RunStatus.RUNNING, executor=services.executor, epoch=1
-    )
+    running = Beginning(status=RunStatus.RUNNING, executor=services.executor, epoch=1)
     with services.database.transaction() as connection:
         backend = services.database.backend
         assert runs.insert_new(connection, backend, new, running, clock=services.clock)

@@ -1,0 +1,201 @@
+"""The sample shop under `kill -9`: whatever it accepted ends right, exactly once."""
+
+import random
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from dataclasses import field
+from http.client import HTTPException
+from typing import Self
+from uuid import uuid4
+
+from sqlalchemy import func
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from operon import RunStatus
+from operon.models import WorkflowRun
+from sample_app import checkout
+from sample_app.catalogue import ASSORTMENT
+from sample_app.models import Order
+from sample_app.models import OrderStatus
+from sample_app.models import Payment
+from sample_app.models import Product
+from sample_app.models import Shipment
+from tests.acceptance.test_sample_app import Shop
+from tests.acceptance.test_sample_app import charges
+from tests.acceptance.test_sample_app import open_shop
+from tests.acceptance.test_sample_app import start_shop
+from tests.processes import eventually
+
+KILLS = 5
+CUSTOMERS = 6
+SOLD = ["notebook-a5", "fountain-pen", "eraser", "desk-lamp", "globe-1928"]
+FIRST_STOCK = {sku: stock for sku, _, _, stock in ASSORTMENT}
+FIRST_MOMENTS = [0.3, 0.5, 0.7, 0.9, 1.1, 1.3]  # seconds after the start
+
+
+@dataclass
+class Customers:
+    """People who order all the time, and repeat every request until it is answered."""
+
+    accepted: list[str] = field(default_factory=list)
+    """The keys of the orders that the shop has answered for."""
+    refused: list[str] = field(default_factory=list)
+    """Answers that no customer should get."""
+    shop: Shop | None = None
+    """Where they go; the last one that opened."""
+    _leaving: threading.Event = field(default_factory=threading.Event)
+    _gone: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        """Begin to order, in the background."""
+        for _ in range(CUSTOMERS):
+            chance = random.Random(random.random())
+            thread = threading.Thread(target=self._order_on, args=[chance])
+            thread.start()
+            self._threads.append(thread)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give up whatever is still unanswered."""
+        self._leaving.set()
+        self._gone.set()
+        for thread in self._threads:
+            thread.join()
+
+    def leave(self) -> None:
+        """Place no more orders, and wait for the answer to the last ones."""
+        self._leaving.set()
+        for thread in self._threads:
+            thread.join(timeout=30)
+            assert not thread.is_alive()
+
+    def _order_on(self, chance: random.Random) -> None:
+        """Place order after order until it is time to leave."""
+        while not self._leaving.is_set():
+            key, sku = uuid4().hex, chance.choice(SOLD)
+            card = "declined" if chance.random() < 0.1 else "visa"
+            self._insist(key, sku, chance.randint(1, 3), card)
+
+    def _insist(self, key: str, sku: str, quantity: int, card: str) -> None:
+        """Place one order, again and again until the shop has answered."""
+        while (status := self._try(key, sku, quantity, card)) is None:
+            if self._gone.wait(0.02):
+                return
+        if status == 202:
+            self.accepted.append(key)
+        else:
+            self.refused.append(f"{status} for {key}")
+
+    def _try(self, key: str, sku: str, quantity: int, card: str) -> int | None:
+        """Return the status of the answer, or None if there was none."""
+        if self.shop is None:
+            return None
+        try:
+            return self.shop.order(sku, quantity, card, Idempotency_Key=key).status
+        except (OSError, HTTPException):
+            return None
+
+
+def serve_and_kill(shop: Shop, customers: Customers) -> None:
+    """Serve a random number of customers, then kill the shop in the middle of things."""
+    customers.shop = shop
+    enough = len(customers.accepted) + random.randint(5, 25)
+    eventually(lambda: len(customers.accepted) >= enough, saying="orders")
+    threading.Event().wait(random.uniform(0, 0.2))  # any moment will do
+    shop.child.kill()
+    shop.child.wait()
+
+
+def all_ended(session: Session) -> bool:
+    """Tell whether no run is left that goes on."""
+    session.rollback()  # look afresh
+    final = [status for status in RunStatus if status.is_final]
+    query = select(func.count()).where(WorkflowRun.status.not_in(final))
+    return session.scalar(query) == 0
+
+
+def check_runs(session: Session, accepted: list[str]) -> None:
+    """Every accepted order is one run, which succeeded or failed for a good reason."""
+    query = select(WorkflowRun).where(WorkflowRun.workflow == checkout.NAME)
+    runs = session.scalars(query).all()
+    orders = {order.run_id: order for order in session.scalars(select(Order))}
+
+    assert sorted(run.id for run in runs) == sorted(accepted)
+    for run in runs:
+        order = orders.pop(run.id, None)
+        if run.status is RunStatus.SUCCEEDED:
+            assert order is not None
+            assert order.status is OrderStatus.SHIPPED
+        else:
+            assert run.status is RunStatus.FAILED, (run.id, run.status, run.error)
+            cause = "OutOfStockError" if order is None else "PaymentDeclinedError"
+            assert cause in str(run.error)
+            assert order is None or order.status is OrderStatus.CANCELLED
+    assert orders == {}
+
+
+def check_goods(session: Session) -> None:
+    """What left the shelves is what was sold, piece by piece."""
+    sold: Counter[str] = Counter()
+    for order in session.scalars(select(Order)):
+        if order.status is not OrderStatus.CANCELLED:
+            sold[order.sku] += order.quantity
+    left = {product.sku: product.stock for product in session.scalars(select(Product))}
+
+    assert {sku: left[sku] + sold[sku] for sku in left} == FIRST_STOCK
+
+
+def check_money(session: Session, taken: list[tuple[str, str, str]]) -> None:
+    """Each shipped order was paid once and sent once, and nobody else paid."""
+    shipped = {
+        order.id: order
+        for order in session.scalars(select(Order))
+        if order.status is OrderStatus.SHIPPED
+    }
+    payments = session.scalars(select(Payment)).all()
+    parcels = session.scalars(select(Shipment.order_id)).all()
+
+    assert sorted(payment.order_id for payment in payments) == sorted(shipped)
+    assert sorted(parcels) == sorted(shipped)
+    assert all(each.amount == shipped[each.order_id].total for each in payments)
+    assert sorted(taken) == sorted(
+        (each.idempotency_key, shipped[each.order_id].run_id, each.reference)
+        for each in payments
+    )
+
+
+def test_every_accepted_order_ends_right_though_the_shop_is_killed_again_and_again(
+    database, tmp_path
+):
+    ledger = tmp_path / "payments.db"
+    with Customers() as customers, Session(database.engine()) as session:
+        for _ in range(KILLS):
+            with open_shop(database.url, ledger) as shop:
+                serve_and_kill(shop, customers)
+        with open_shop(database.url, ledger) as shop:
+            customers.shop = shop
+            customers.leave()
+            eventually(lambda: all_ended(session), timeout=30, saying="every run's end")
+
+        assert customers.refused == []
+        check_runs(session, customers.accepted)
+        check_goods(session)
+        check_money(session, charges(ledger))
+
+
+def test_a_first_start_that_is_killed_at_any_moment_can_be_repeated(
+    empty_database, tmp_path
+):
+    ledger = tmp_path / "payments.db"
+    for moment in FIRST_MOMENTS:
+        with start_shop(empty_database.url, ledger) as child:
+            threading.Event().wait(moment * random.uniform(0.8, 1.2))
+            child.kill()
+
+    with open_shop(empty_database.url, ledger) as shop:
+        path = shop.order("eraser").headers["Location"]
+        assert shop.ended(path)["status"] == "succeeded"
+        assert shop.stock("eraser") == FIRST_STOCK["eraser"] - 1
