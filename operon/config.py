@@ -47,8 +47,6 @@ class Settings:
 
     None means 10 s, on SQLite 30 s.
     """
-    inline_wait: timedelta = timedelta(seconds=1)
-    """How long a wait may hold its thread."""
     database_patience: timedelta = timedelta(seconds=30)
     """How long a caller who waits is kept waiting for an unusable database."""
     queues: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from operon.engine.services import Services
 from operon.errors import MisuseError
 from operon.errors import ResumeRefusedError
 from operon.errors import RetryRefusedError
+from operon.errors import RunConflictError
 from operon.errors import RunNotFoundError
 from operon.ids import checked_id
 from operon.ids import new_id
@@ -103,6 +104,10 @@ def fork(run_id: str, *, from_position: int, new: str | None) -> tuple[str, Wish
                 "operations",
                 cure=f"use 1 to {recorded + 1}",
             )
+        if control.lock(connection, fork_id) is not None:
+            if new is None:  # an earlier try of ours, its reply lost, has made it
+                return
+            raise RunConflictError(fork_id, "exists already")
         control.copy(
             connection, backend, run_id, fork_id, before=from_position, clock=clock
         )

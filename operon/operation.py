@@ -29,6 +29,7 @@ from operon.annotations import is_mapped
 from operon.annotations import substituted
 from operon.annotations import type_arguments
 from operon.codec import TypeCodec
+from operon.codec import can_be_found
 from operon.codec import type_codec
 from operon.context import require_frame
 from operon.errors import DeclarationError
@@ -167,10 +168,19 @@ class Operation:
         """Resolve the annotations, if that has not been done.
 
         Raises:
-            DeclarationError: They name what is not defined or cannot be stored.
+            DeclarationError: They name what is not defined or cannot be stored, or
+                an error in `errors` could not be raised again from its record.
             SignatureError: Something else stands in the session's place.
         """
         self._resolution()
+        for error in self.errors:
+            if not can_be_found(error):
+                raise DeclarationError(
+                    described(self),
+                    f"has errors= with {error.__qualname__}, which its module "
+                    f"{error.__module__!r} does not hold under that name",
+                    cure="define the class at the top of its module",
+                )
 
     def _resolution(self) -> _Resolved:
         """Return what the annotations say, resolving them at the first call."""

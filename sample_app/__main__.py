@@ -2,6 +2,7 @@
 
 import click
 
+from operon.errors import ConfigurationError
 from sample_app.database import default_url
 from sample_app.server import serve
 
@@ -17,7 +18,10 @@ from sample_app.server import serve
 @click.option("--port", default=8000, show_default=True, help="0 takes a free one.")
 def main(database_url: str, host: str, port: int) -> None:
     """Open the shop; kill it and start it again as you like."""
-    serve(database_url, host, port)
+    try:
+        serve(database_url, host, port)
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error), param_hint="--database-url") from error
 
 
 if __name__ == "__main__":

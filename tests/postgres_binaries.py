@@ -94,3 +94,7 @@ def reachable(bindir: Path, base: Path, account: dict[str, Any]) -> Path:
             shutil.copytree(libraries, copy.with_name(libraries.name))
         return copy / bindir.parent.name / bindir.name
     return bindir
+
+
+if __name__ == "__main__":  # the folder in the wheel, whatever else there is
+    print(*_from_wheel())

@@ -146,7 +146,7 @@ def _checked(name: AppName, found: Any) -> Operon:
     if callable(found) and not isinstance(found, type):
         cure = f"write {name.spec.removesuffix('()')}() if it makes the Operon"
     raise ConfigurationError(
-        name.subject, f"is a {type(found).__qualname__}, no Operon", cure=cure
+        name.subject, f"is of type {type(found).__qualname__}, no Operon", cure=cure
     )
 
 
@@ -162,10 +162,19 @@ def _guarded(name: AppName, problem: str, action: Callable[[], Any]) -> Any:
 
 
 def _place(name: AppName, error: BaseException) -> str:
-    """Return the line of the application's own where *error* came from, if known."""
-    for line in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(line.filename)
-        foreign = path == Path(__file__) or "site-packages" in path.parts
-        if not foreign and any(path.is_relative_to(folder) for folder in name.folders):
-            return f" ({path}, line {line.lineno})"
+    """Return the line where *error* came from, one of the application's if possible."""
+    lines = [
+        (Path(line.filename), line.lineno)
+        for line in traceback.extract_tb(error.__traceback__)
+        if not line.filename.startswith("<") and line.filename != __file__
+    ]
+    own = [line for line in lines if _is_own(name, line[0])]
+    for path, number in reversed(own or lines):
+        return f" ({path}, line {number})"
     return ""
+
+
+def _is_own(name: AppName, path: Path) -> bool:
+    """Tell whether *path* is the application's, as far as folders tell."""
+    inside = any(path.is_relative_to(folder) for folder in name.folders)
+    return inside and "site-packages" not in path.parts

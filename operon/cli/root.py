@@ -24,7 +24,8 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except OperonError as error:
-            raise click.ClickException(str(error)) from error
+            message = " ".join(str(error).splitlines())
+            raise click.ClickException(message) from error
 
 
 @click.group(cls=_Commands)

@@ -37,7 +37,7 @@ def _attribute(
 
 def _scalar(text: str) -> Any:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=str)  # NaN and the like are text
     except ValueError:
         return text
     return value if isinstance(value, str | int | float) else text
@@ -89,20 +89,8 @@ def list_command(
     facts = [views.brief(row) for row in rows]
     if as_json:
         echo_json(facts)
-        return
-    columns = [
-        "id",
-        "workflow",
-        "version",
-        "status",
-        "queue",
-        "created_at",
-        "finished_at",
-    ]
-    echo_table(
-        ["id", "workflow", "version", "status", "queue", "created", "finished"],
-        [[fact[name] for name in columns] for fact in facts],
-    )
+    else:
+        _echo_runs(facts)
 
 
 @runs.command()
@@ -156,6 +144,12 @@ def explain(*, run_id: str, as_json: bool) -> None:
 
 for _command in (operate.cancel, operate.resume, operate.retry, operate.fork):
     runs.add_command(_command)
+
+
+def _echo_runs(facts: list[Fact]) -> None:
+    columns = "id workflow version status queue created_at finished_at".split()
+    headers = [name.removesuffix("_at") for name in columns]
+    echo_table(headers, [[fact[name] for name in columns] for fact in facts])
 
 
 def _echo_steps(facts: list[Fact]) -> None:

@@ -10,6 +10,7 @@ from operon.codec._mapped import load_columns
 from operon.codec._refusals import NotEncodable
 from operon.codec._refusals import Undecodable
 from operon.codec.failures import UnknownError
+from operon.codec.failures import can_be_found
 from operon.codec.failures import decode_error
 from operon.codec.failures import encode_error
 from operon.codec.failures import error_summary
@@ -28,6 +29,7 @@ __all__ = [
     "TypeCodec",
     "Undecodable",
     "UnknownError",
+    "can_be_found",
     "decode_error",
     "encode_error",
     "error_summary",

@@ -93,6 +93,11 @@ def decode_error(text: str) -> Exception | UnknownError:
     return UnknownError(failure.type, failure.message) if rebuilt is None else rebuilt
 
 
+def can_be_found(cls: type[Exception]) -> bool:
+    """Tell whether a recorded error of *cls* would be raised as that class again."""
+    return _find_class(_name(cls)) is cls
+
+
 def error_summary(text: str) -> str:
     """Return `Type: message` of the error that *text* holds; never raises."""
     try:

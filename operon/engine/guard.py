@@ -8,6 +8,7 @@ control sent as text. Savepoints pass.
 import re
 from collections.abc import Callable
 from typing import Any
+from typing import NoReturn
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -17,15 +18,17 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import sessionmaker
 
-from operon.errors import CommitInStepError
-
 UNIT_OPTION = "operon_unit"
 """Execution option of a step's connection: its unit of work."""
 
+_SUSPECT = re.compile(
+    r"\b(?:BEGIN|START|COMMIT|END|ABORT|ROLLBACK|PREPARE)\b", re.IGNORECASE
+)
+# a lone */ closes a comment within a comment, which PostgreSQL allows
 _QUOTED = re.compile(
-    r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/
-        | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$""",
-    re.VERBOSE | re.DOTALL,
+    r"""\bE'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*"
+        | --[^\n]* | /\*.*?\*/ | \*/ | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$""",
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
 )
 _CONTROL = re.compile(
     r"""(?:^|;)\s*(?P<word>BEGIN|START\s+TRANSACTION|COMMIT|END|ABORT
@@ -36,7 +39,7 @@ _CONTROL = re.compile(
 
 def transaction_control(statement: str) -> str | None:
     """Return the words in *statement* that would begin or end a transaction."""
-    if _CONTROL.search(statement) is None and "*/" not in statement:
+    if _SUSPECT.search(statement) is None:
         return None
     found = _CONTROL.search(_QUOTED.sub(" ", statement))
     return None if found is None else found["word"]
@@ -56,6 +59,10 @@ class Unit(Protocol):
 
     def refuse_unless_ending(self, call: str) -> None:
         """Raise `CommitInStepError` for *call* while the step uses the transaction."""
+        ...
+
+    def refuse(self, call: str) -> NoReturn:
+        """Raise `CommitInStepError` for *call*, whoever makes it."""
         ...
 
     def send_record(self, connection: Connection) -> None:
@@ -143,7 +150,7 @@ def _before_execute(connection: Connection, _: Any, statement: str, *__: Any) ->
     unit.touched = True
     words = transaction_control(statement)
     if words is not None:
-        raise CommitInStepError(f"the statement {words.upper()!r}", step=unit.step)
+        unit.refuse(f"the statement {words.upper()!r}")
 
 
 def _on_commit(connection: Connection) -> None:

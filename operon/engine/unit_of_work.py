@@ -104,12 +104,18 @@ class UnitOfWork:
             self.session.close()
         except exc.DBAPIError:  # the connection is gone, and its transaction with it
             self._drop_connection()
+        if self.refusal is not None:
+            self._roll_back_by_driver()
 
     def refuse_unless_ending(self, call: str) -> None:
         """Refuse *call* while the transaction is the step's to use, not to end."""
         if not self.ending:
-            self.refusal = CommitInStepError(call, step=self.step)
-            raise self.refusal
+            self.refuse(call)
+
+    def refuse(self, call: str) -> NoReturn:
+        """Refuse *call*, and the step with it, even if its code goes on."""
+        self.refusal = CommitInStepError(call, step=self.step)
+        raise self.refusal
 
     def notice(self, context: ExceptionContext) -> None:
         """Keep the transaction's first database error: user code may swallow it."""
@@ -127,6 +133,8 @@ class UnitOfWork:
 
     def judge(self, error: Exception) -> NoReturn:
         """Raise `Rejected` if the database is to blame for *error*, else *error*."""
+        if self.refusal is not None:
+            raise self.refusal
         if isinstance(error, CommitInStepError):
             raise error
         fault = classify(error)
@@ -142,7 +150,9 @@ class UnitOfWork:
         """Refuse a transaction the step has ended, or tried to, even if it went on."""
         if self.refusal is not None:
             raise self.refusal
-        if self.rolled_back and self.session.is_active:
+        if not self.session.is_active:
+            self.session.connection()  # raises, and says which flush has failed
+        if self.rolled_back:
             raise CommitInStepError("rollback()", step=self.step)
         backend = self._services.database.backend
         if self.touched and not backend.in_transaction(self.connection):
@@ -157,6 +167,15 @@ class UnitOfWork:
         wrapped = exc.DBAPIError.instance("COMMIT", None, error, base, dialect=dialect)
         assert isinstance(wrapped, Exception)  # noqa: S101 - narrows the type only
         return wrapped
+
+    def _roll_back_by_driver(self) -> None:
+        """Roll back what SQLAlchemy takes for ended since its COMMIT was refused."""
+        if self.connection.closed or self.connection.invalidated:
+            return
+        try:
+            self.connection.connection.rollback()
+        except Exception:  # noqa: BLE001 - the driver's error; nothing is left to save
+            self._drop_connection()
 
     def _drop_connection(self) -> None:
         if not self.connection.invalidated:

@@ -129,7 +129,7 @@ class Executor:
 
     def _help(self, run_id: str, found: Result) -> None:
         """Continue *run_id* in this thread if it is free for the taking."""
-        gone = self._peers.gone(at=self.services.clock.monotonic())
+        gone = self._peers.gone()
         if found.status is RunStatus.RUNNING and found.executor not in gone:
             return
         declared = registry.find(found.workflow, found.version)

@@ -12,7 +12,6 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import exc
@@ -128,7 +127,7 @@ class Keeper:
 
     def _claim_orphans(self) -> int:
         services = self.services
-        gone = self.heartbeat.peers.gone(at=services.clock.monotonic())
+        gone = self.heartbeat.peers.gone()
         free = self.threads - self._busy
         known = registry.known()
         if not gone or not self.queues or free <= 0 or not known:
@@ -220,11 +219,10 @@ class Keeper:
         services = self.services
         try:
             with services.database.transaction() as connection:
-                held = claims.held_by(connection, services.executor)
                 claims.release(
                     connection,
                     services.database.backend,
-                    replace(lease, epoch=held.get(lease.run_id, lease.epoch)),
+                    lease,
                     clock=services.clock,
                     after=after,
                 )

@@ -32,6 +32,7 @@ class Peers:
         self._lease = lease.total_seconds()
         self._mutex = threading.Lock()
         self._sights: dict[str, _Sight] = {}
+        self._observed_at = 0.0
 
     def observe(
         self, peers: Iterable[Peer], strangers: Iterable[str], *, at: float
@@ -48,6 +49,7 @@ class Peers:
         }
         seen |= dict.fromkeys(strangers, (None, None))
         with self._mutex:
+            self._observed_at = at
             self._sights = {
                 name: self._seen(name, heartbeat_at, peer, at)
                 for name, (heartbeat_at, peer) in seen.items()
@@ -58,18 +60,23 @@ class Peers:
         with self._mutex:
             self._sights.clear()
 
-    def gone(self, *, at: float) -> set[str]:
-        """Return the executors whose runs may be taken over now."""
+    def gone(self) -> set[str]:
+        """Return the executors whose runs may be taken over now.
+
+        A peer is as old as the last look at it: the time since then says nothing,
+        because this process may have been frozen, or the database away.
+        """
         with self._mutex:
             return {
                 name
                 for name, sight in self._sights.items()
-                if at - sight.since >= self._lease or self._is_dead(sight)
+                if self._observed_at - sight.since >= self._lease
+                or self._is_dead(sight)
             }
 
-    def living(self, *, at: float) -> int:
+    def living(self) -> int:
         """Return how many others share the database and are not gone."""
-        return len(self._sights) - len(self.gone(at=at))
+        return len(self._sights) - len(self.gone())
 
     def _seen(
         self, name: str, heartbeat_at: datetime | None, peer: Peer | None, at: float

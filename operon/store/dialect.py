@@ -161,7 +161,10 @@ class PostgreSQL:
         import os  # noqa: PLC0415 - only here, on a path that is almost never taken
         import socket  # noqa: PLC0415 - as above
 
-        with socket.socket(fileno=os.dup(_driver(connection).fileno())) as twin:
+        with (
+            suppress(Exception),  # it was lost meanwhile: nobody waits on it
+            socket.socket(fileno=os.dup(_driver(connection).fileno())) as twin,
+        ):
             twin.shutdown(socket.SHUT_RDWR)
 
 
@@ -188,13 +191,21 @@ class FairLock:
             self._waiting.append(turn)
             if len(self._waiting) == 1:
                 turn.set()
-        turn.wait()
+        try:
+            turn.wait()
+        except BaseException:  # an interrupt: the turn must not stay in the queue
+            self._leave(turn)
+            raise
         self._owner = threading.get_ident()
 
     def __exit__(self, *_: object) -> None:
+        self._owner = None
+        self._leave(self._waiting[0])
+
+    def _leave(self, turn: threading.Event) -> None:
+        """Take *turn* out of the queue; whoever is first then may enter."""
         with self._mutex:
-            self._owner = None
-            self._waiting.pop(0)
+            self._waiting.remove(turn)
             if self._waiting:
                 self._waiting[0].set()
 

@@ -78,7 +78,7 @@ def test_an_attribute_that_is_not_there_is_named():
 
 
 def test_something_else_than_an_operon_is_refused():
-    assert "is a NoneType, no Operon" in refusal("given_app:create_nothing()")
+    assert "is of type NoneType, no Operon" in refusal("given_app:create_nothing()")
     assert "write given_app:create_operon() if it makes" in refusal(
         "given_app:create_operon"
     )
@@ -86,7 +86,7 @@ def test_something_else_than_an_operon_is_refused():
 
 def test_a_factory_that_raises_says_what_and_where(folder):
     assert (
-        f"cannot be made: LookupError: no settings ({folder / 'given_app.py'}, line 14)"
+        f"cannot be made: LookupError: no settings ({folder / 'given_app.py'}, line 15)"
         in refusal("given_app:stumble()")
     )
 

@@ -196,3 +196,13 @@ def test_a_static_or_class_method_around_a_step_is_refused():
             def reserve(one, session): ...
 
             def run(self) -> None: ...
+
+
+def test_an_error_that_could_not_be_raised_again_is_refused_when_resolved():
+    hidden = type("HiddenError", (Exception,), {"__module__": __name__})
+
+    @step(errors=(hidden,))
+    def charge(session: Session) -> None: ...
+
+    with pytest.raises(DeclarationError, match="HiddenError"):
+        charge.resolve()

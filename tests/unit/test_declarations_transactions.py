@@ -53,7 +53,7 @@ def test_calling_a_transaction_gives_its_arguments_and_runs_nothing():
     invocation = register("a@example.org", vip=True)
 
     assert invocation.transaction is register
-    assert invocation.arguments == {"email": "a@example.org", "vip": True}
+    assert invocation.arguments == {"email": "a@example.org", "age": 18, "vip": True}
     assert invocation == register(email="a@example.org", vip=True)
     assert invocation != register("a@example.org")
 
