@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from datetime import timedelta
 from typing import Any
-from typing import Literal
 from typing import TypeVar
+from typing import Unpack
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import URL
@@ -17,8 +17,7 @@ from sqlalchemy.orm import sessionmaker
 
 from operon import control
 from operon import registry
-from operon.clock import Clock
-from operon.codec import PayloadCodec
+from operon.config import Options
 from operon.config import Settings
 from operon.config import settings
 from operon.connect import connect
@@ -30,7 +29,6 @@ from operon.engine.flow import IdTaken
 from operon.errors import RunNotFoundError
 from operon.handle import Handle
 from operon.handle import Results
-from operon.hooks import Probe
 from operon.models import Checkpoint
 from operon.models import ExecutorRecord
 from operon.models import WorkflowRun
@@ -51,8 +49,6 @@ from operon.transaction import is_invocation
 
 R = TypeVar("R")
 
-Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
-Migrate = Literal["auto", "verify", "never"]
 
 DEFAULT_QUEUE = "default"
 
@@ -65,23 +61,7 @@ class Operon:
 
     Args:
         database: A URL, an Engine or a sessionmaker; None reads OPERON_DATABASE_URL.
-        isolation: Of steps that do not say otherwise; SERIALIZABLE by default.
-        migrate: At the first use `auto` upgrades, `verify` looks, `never` does not;
-            by default `auto` on SQLite and `verify` elsewhere.
-        pooler: `transaction` behind a pooler in transaction mode.
-        threads: How many claimed runs this process executes at once; 16 by default.
-        heartbeat: How often this process proves that it lives; 2 s by default.
-        lease: How long it may be silent before its runs are taken over; 10 s by
-            default, 30 s on SQLite.
-        database_patience: How long `run` waits for an unusable database; 30 s.
-        queues: Served besides `default`, once launched.
-        codec: Compresses or encrypts stored values.
-        payload_warn: Stored values larger than this, in bytes, are logged; 1 MiB.
-        payload_max: Stored values larger than this, in bytes, are refused; 16 MiB.
-        code_version: The application's version; stored with its runs.
-        manage_sqlite: False leaves BEGIN and pragmas of an SQLite engine alone.
-        clock: Tells the time and waits; tests turn it.
-        probe: Called at the engine's named points; tests crash there.
+        options: See `Options`; each may also come from an OPERON_ variable.
 
     Raises:
         ConfigurationError: A setting, from here or from an OPERON_ variable, is
@@ -91,42 +71,9 @@ class Operon:
     def __init__(
         self,
         database: "str | URL | Engine | sessionmaker[Any] | None" = None,
-        *,
-        isolation: Isolation | None = None,
-        migrate: Migrate | None = None,
-        pooler: Literal["transaction"] | None = None,
-        threads: int | None = None,
-        heartbeat: timedelta | None = None,
-        lease: timedelta | None = None,
-        database_patience: timedelta | None = None,
-        queues: Sequence[str] | None = None,
-        codec: PayloadCodec | None = None,
-        payload_warn: int | None = None,
-        payload_max: int | None = None,
-        code_version: str | None = None,
-        manage_sqlite: bool | None = None,
-        clock: Clock | None = None,
-        probe: Probe | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        options = {
-            "isolation": isolation,
-            "migrate": migrate,
-            "pooler": pooler,
-            "threads": threads,
-            "heartbeat": heartbeat,
-            "lease": lease,
-            "database_patience": database_patience,
-            "queues": None if queues is None else tuple(queues),
-            "codec": codec,
-            "payload_warn": payload_warn,
-            "payload_max": payload_max,
-            "code_version": code_version,
-            "manage_sqlite": manage_sqlite,
-            "clock": clock,
-            "probe": probe,
-        }
-        given = {key: value for key, value in options.items() if value is not None}
-        self._settings = settings(given)
+        self._settings = settings(options)
         self._process = Process(*connect(database, self._settings), self._settings)
         self._process.made()  # refuses an unfit database here, not at the first run
 

@@ -7,11 +7,14 @@ the environment are seconds, lists are separated by commas.
 import os
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
+from typing import Literal
+from typing import TypedDict
 
 from operon.clock import Clock
 from operon.clock import SystemClock
@@ -20,6 +23,48 @@ from operon.errors import ConfigurationError
 from operon.hooks import Probe
 from operon.hooks import unobserved
 
+
+class Options(TypedDict, total=False):
+    """What `Operon(…)` takes by keyword; None means the default."""
+
+    isolation: Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] | None
+    """Of steps that do not say otherwise; SERIALIZABLE by default."""
+    migrate: Literal["auto", "verify", "never"] | None
+    """At the first use: upgrade Operon's tables, look at them, or not even that.
+
+    By default `auto` on SQLite and `verify` elsewhere.
+    """
+    pooler: Literal["transaction"] | None
+    """`transaction` behind a pooler that gives a connection away at each COMMIT."""
+    threads: int | None
+    """How many claimed runs this process executes at once; 16 by default."""
+    heartbeat: timedelta | None
+    """How often this process proves that it lives; 2 s by default."""
+    lease: timedelta | None
+    """How long it may be silent before others take its runs over.
+
+    By default 10 s, on SQLite 30 s; at least three heartbeats.
+    """
+    database_patience: timedelta | None
+    """How long a caller who waits is kept waiting for an unusable database; 30 s."""
+    queues: Sequence[str] | None
+    """The queues served besides `default`, once launched."""
+    codec: PayloadCodec | None
+    """Compresses or encrypts stored values."""
+    payload_warn: int | None
+    """Stored values larger than this, in bytes, are logged; 1 MiB by default."""
+    payload_max: int | None
+    """Stored values larger than this, in bytes, are refused; 16 MiB by default."""
+    code_version: str | None
+    """The application's version; stored with its runs and executors."""
+    manage_sqlite: bool | None
+    """Whether transactions on SQLite begin IMMEDIATE, in WAL mode; they do."""
+    clock: Clock | None
+    """Tells the time and waits; tests turn it."""
+    probe: Probe | None
+    """Called at the engine's named points; tests crash there."""
+
+
 ISOLATION_LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 _MIGRATE = ("auto", "verify", "never")
 _LEASE_IN_HEARTBEATS = 3  # so many must fit, or one slow beat costs the lease
@@ -27,44 +72,23 @@ _LEASE_IN_HEARTBEATS = 3  # so many must fit, or one slow beat costs the lease
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How one Operon behaves in this process."""
+    """How one Operon behaves in this process: its `Options`, with defaults."""
 
     isolation: str = "SERIALIZABLE"
-    """The isolation level of steps that do not say otherwise."""
     migrate: str | None = None
-    """At launch: `auto` upgrades, `verify` only looks, `never` does not even look.
-
-    None means `auto` on SQLite and `verify` elsewhere.
-    """
     pooler: str | None = None
-    """`transaction` behind a pooler that gives a connection away at each COMMIT."""
     threads: int = 16
-    """How many claimed runs this process executes at once."""
     heartbeat: timedelta = timedelta(seconds=2)
-    """How often it proves that it lives."""
     lease: timedelta | None = None
-    """How long it may be silent before others take its runs over.
-
-    None means 10 s, on SQLite 30 s.
-    """
     database_patience: timedelta = timedelta(seconds=30)
-    """How long a caller who waits is kept waiting for an unusable database."""
     queues: tuple[str, ...] = ()
-    """The queues served besides `default`, once launched."""
     payload_warn: int = 1024 * 1024
-    """Stored values larger than this, in bytes, are logged."""
     payload_max: int = 16 * 1024 * 1024
-    """Stored values larger than this, in bytes, are refused."""
     code_version: str | None = None
-    """The application's version; stored with runs and executors."""
     manage_sqlite: bool = True
-    """Whether transactions on SQLite begin with BEGIN IMMEDIATE, in WAL mode."""
     codec: PayloadCodec | None = field(default=None, metadata={"environment": False})
-    """Compresses or encrypts stored values."""
     clock: Clock = field(default_factory=SystemClock, metadata={"environment": False})
-    """Tells the time and waits; tests turn it."""
     probe: Probe = field(default=unobserved, metadata={"environment": False})
-    """Called at the engine's named points; tests crash there."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -95,15 +119,15 @@ class Settings:
         )
 
 
-def settings(
-    given: Mapping[str, Any], environment: Mapping[str, str] = os.environ
-) -> Settings:
+def settings(given: Options, environment: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings that *given* keywords and *environment* make together.
 
     Raises:
         ConfigurationError: A value is malformed or contradicts another.
     """
-    values = dict(given)
+    values: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    if "queues" in values:
+        values["queues"] = tuple(values["queues"])
     for each in fields(Settings):
         name = f"OPERON_{each.name.upper()}"
         readable = each.metadata.get("environment", True)

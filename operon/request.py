@@ -81,7 +81,7 @@ def request(
     declared = declaration_of(workflow)
     declared.resolve()
     text = _encoded(declared, workflow)
-    wrapped, codec = payloads.wrap(text, f"input of {declared.name}")
+    wrapped, codec = _wrapped(declared, text, payloads)
     parent = None if frame is None else frame.current
     if principal is None and parent is not None:
         principal = parent.principal
@@ -99,7 +99,8 @@ def request(
         root_id=None if parent is None else parent.root_id or parent.run_id,
         code_version=code_version,
     )
-    return Request(declared, workflow, new)
+    # a body never sees its caller's object, on the first pass as little as on replay
+    return Request(declared, declared.decode(text), new)
 
 
 def _id(run_id: str | None, frame: Frame | None) -> str:
@@ -116,6 +117,19 @@ def _encoded(declared: Declared, workflow: Any) -> str:
             f"{declared.name}: {problem.path}",
             problem.reason,
             cure="pass what the field or parameter declares",
+        ) from None
+
+
+def _wrapped(
+    declared: Declared, text: str, payloads: Payloads
+) -> tuple[str, str | None]:
+    try:
+        return payloads.wrap(text, "the input")
+    except NotEncodable as problem:
+        raise MisuseError(
+            f"{declared.name}: {problem.path}",
+            problem.reason,
+            cure="pass less, or raise payload_max",
         ) from None
 
 

@@ -10,7 +10,6 @@ from operon.cli import target
 from operon.cli import views
 from operon.cli.output import echo_json
 from operon.cli.output import json_option
-from operon.errors import RunConflictError
 
 
 @click.command()
@@ -61,8 +60,6 @@ def retry(*, run_id: str, as_json: bool) -> None:
 def fork(*, run_id: str, from_position: int, new_id: str | None, as_json: bool) -> None:
     """Make a new run from the beginning of another; write its id."""
     with target.database() as operon:
-        if new_id is not None and operon.find_run(new_id) is not None:
-            raise RunConflictError(new_id, "exists already")
         handle = operon.fork(run_id, from_position=from_position, id=new_id)
         if as_json:
             echo_json(views.explained(operon, handle.id))

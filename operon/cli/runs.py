@@ -147,7 +147,8 @@ for _command in (operate.cancel, operate.resume, operate.retry, operate.fork):
 
 
 def _echo_runs(facts: list[Fact]) -> None:
-    columns = "id workflow version status queue created_at finished_at".split()
+    columns = ["id", "workflow", "version", "status", "queue"]
+    columns += ["created_at", "finished_at"]
     headers = [name.removesuffix("_at") for name in columns]
     echo_table(headers, [[fact[name] for name in columns] for fact in facts])
 

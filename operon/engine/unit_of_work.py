@@ -156,7 +156,8 @@ class UnitOfWork:
             raise CommitInStepError("rollback()", step=self.step)
         backend = self._services.database.backend
         if self.touched and not backend.in_transaction(self.connection):
-            raise CommitInStepError("the driver's own commit()", step=self.step)
+            call = "the driver's own commit(), rollback() or close()"
+            raise CommitInStepError(call, step=self.step)
 
     def _wrapped(self, error: Exception) -> Exception:
         """Return *error* as SQLAlchemy would have raised it, if it is the driver's."""

@@ -154,7 +154,10 @@ class PostgreSQL:
     def in_transaction(self, connection: Connection) -> bool:
         """Ask the driver, which reads it off every answer of the server."""
         idle = 0  # psycopg.pq.TransactionStatus.IDLE
-        return bool(_driver(connection).info.transaction_status != idle)
+        driver = _driver(connection)
+        if driver.closed and not driver.broken:  # by the user's code
+            return False
+        return bool(driver.info.transaction_status != idle)
 
     def cut(self, connection: Connection) -> None:
         """Shut the socket down, so that whoever waits on it wakes with an error."""

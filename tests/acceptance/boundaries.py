@@ -8,6 +8,7 @@ again and says what it finds. What was found is written to a file as JSON, for
     python -m tests.acceptance.boundaries URL SCENARIO DIRECTORY [PLANTED BUG]
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -26,11 +27,13 @@ from sqlalchemy import func
 from sqlalchemy import select
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+from sqlalchemy.orm import configure_mappers
 
 from operon import Operon
 from operon import Retry
 from operon import Workflow
 from operon import current
+from operon import registry
 from operon import step
 from operon.engine import unit_of_work
 from operon.hooks import Point
@@ -325,6 +328,7 @@ def plant(bug: str | None) -> None:
 def main() -> None:
     url, scenario, directory, *bug = sys.argv[1:]
     plant(bug[0] if bug else None)
+    _warm_up(url)
     harness = Harness(url, scenario, Path(directory))
     setup = harness._fork(lambda: _set_up(url))
     assert setup == 0
@@ -332,6 +336,16 @@ def main() -> None:
     crashed = [harness.crash(n + 1) for n in range(len(clean.get("events", ())))]
     report = {"clean": clean, "crashed": crashed}
     (Path(directory) / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+def _warm_up(url: str) -> None:
+    """Do once what every child would do again; no connection and no thread."""
+    Operon(url)
+    configure_mappers()
+    for declared in registry.all_declared():
+        declared.resolve()
+    gc.collect()
+    gc.freeze()
 
 
 def _set_up(url: str) -> None:

@@ -441,7 +441,7 @@ def test_an_error_in_before_commit_is_the_steps_error(make_operon, factory):
     await_empty_pool(operon)
 
 
-def test_an_error_in_after_commit_does_not_undo_or_repeat_the_step(
+def test_an_error_in_after_commit_cannot_undo_or_repeat_what_is_committed(
     make_operon, factory
 ):
     operon = make_operon(factory)
@@ -452,13 +452,10 @@ def test_an_error_in_after_commit_does_not_undo_or_repeat_the_step(
         del session
         raise ValueError("too late")
 
-    with pytest.raises(ValueError, match="too late"):
-        attempt(operon, lambda _: None)
-    event.remove(factory, "after_commit", fail)
-    with suppress(ValueError):  # what the first pass said, if that was recorded
-        attempt(operon, lambda _: None)
+    attempt(operon, lambda _: None)
 
     assert count(operon) == 1
+    assert operon.get_run("r").status == "succeeded"
     await_empty_pool(operon)
 
 
