@@ -45,6 +45,7 @@ from operon.status import RunStatus
 from operon.store import checkpoints
 from operon.store import executors
 from operon.store import runs
+from operon.store.runs import Attribute
 from operon.transaction import is_invocation
 
 R = TypeVar("R")
@@ -87,6 +88,15 @@ class Operon:
         """How this Operon behaves."""
         return self._settings
 
+    @property
+    def queues(self) -> list[str]:
+        """What this process claims from once launched.
+
+        `default`, the settings' queues, and those of the declared workflows.
+        """
+        declared = {each.queue for each in registry.all_declared()}
+        return sorted({DEFAULT_QUEUE, *self._settings.queues, *declared})
+
     def run(
         self,
         workflow: Runnable[R],
@@ -127,10 +137,10 @@ class Operon:
             if is_invocation(workflow):
                 reads = workflow.transaction.read_only and id is None
                 execute = executor.read if reads else executor.transact
-                result = execute(workflow, new)
+                result = execute(asked.workflow, new)
             else:
                 executor.be_present()
-                result = executor.run(asked.declared, workflow, new)
+                result = executor.run(asked.declared, asked.workflow, new)
         except IdTaken:
             found = self.find_run(new.id)
             if found is not None:
@@ -201,7 +211,7 @@ class Operon:
         *,
         status: RunStatus | Sequence[RunStatus] = (),
         workflow: str | None = None,
-        attributes: Mapping[str, Any] | None = None,
+        attributes: Mapping[str, Attribute] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         limit: int = 100,
@@ -294,9 +304,7 @@ class Operon:
         """
         for declared in registry.all_declared():
             declared.resolve()
-        queues = {DEFAULT_QUEUE, *self._settings.queues}
-        queues |= {declared.queue for declared in registry.all_declared()}
-        self._process.ready().executor.launch(sorted(queues))
+        self._process.ready().executor.launch(self.queues)
 
     def shutdown(self, timeout: timedelta = timedelta(seconds=30)) -> None:
         """Stop claiming, let operations under way end, and release every run.

@@ -56,7 +56,7 @@ def _url(database: str | URL | None) -> URL:
         url = make_url(database or database_url())
     except exc.ArgumentError as error:
         raise ConfigurationError(
-            f"the database URL {str(database)!r}",
+            "the database URL",  # not shown: it may hold a password
             "cannot be read",
             cure="write it as postgresql+psycopg://user@host/name or sqlite:///file.db",
         ) from error
@@ -72,14 +72,8 @@ def _url(database: str | URL | None) -> URL:
 
 def _engine(url: URL, settings: Settings) -> Engine:
     try:
-        if url.get_backend_name() == "sqlite":
-            return create_engine(url)
-        return create_engine(
-            url,
-            pool_size=settings.threads + _SPARE_CONNECTIONS,
-            pool_pre_ping=False,  # a lost connection is noticed and survived anyway
-            pool_use_lifo=True,
-        )
+        # no pre-ping: a lost connection is noticed, and survived, anyway
+        return create_engine(url, pool_size=settings.threads + _SPARE_CONNECTIONS)
     except (exc.ArgumentError, ModuleNotFoundError) as error:
         raise ConfigurationError(
             f"the database URL {url.render_as_string()!r}",

@@ -43,7 +43,7 @@ def examine() -> Iterator[Finding]:
     elif name is None:
         raise click.UsageError(target.NO_DATABASE, click.get_current_context())
     if app is not None and app.engine.dialect.name != "sqlite":
-        yield diagnosis.pool(_capacity(app.engine), target.settings_of(app).threads)
+        yield diagnosis.pool(_capacity(app.engine), app.settings.threads)
 
 
 def _examine_app(name: AppName) -> tuple[Finding, Operon | None]:
@@ -93,7 +93,7 @@ def _examine_engine(operon: Operon, app: Operon | None) -> Iterator[Finding]:
         connection.connection  # noqa: B018 - a connection is made here, or refused
     yield ok("database", engine.url.render_as_string())
     if engine.dialect.name == "postgresql":
-        steps = None if app is None else target.settings_of(app).isolation
+        steps = None if app is None else app.settings.isolation
         found = list(_examine_postgresql(engine, steps))
     else:
         found = list(_examine_sqlite(engine))
@@ -139,7 +139,7 @@ def _examine_schema(engine: Engine) -> Finding:
 
 def _examine_work(operon: Operon) -> Iterator[Finding]:
     """Judge the executors and runs, which have tables to be read from."""
-    engine, settings = operon.engine, target.settings_of(operon)
+    engine, settings = operon.engine, operon.settings
     lease = lease_of(engine, settings)
     with store.looking(engine) as connection:
         now = store.now(connection, backend_of(engine), settings.clock)

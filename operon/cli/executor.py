@@ -8,7 +8,6 @@ from types import FrameType
 import click
 
 from operon import registry
-from operon.app import DEFAULT_QUEUE
 from operon.app import Operon
 from operon.cli import target
 
@@ -63,7 +62,7 @@ def _announce(operon: Operon) -> None:
     where = operon.engine.url.render_as_string()
     known = [f"{name} {version}" for name, version in registry.known()]
     click.echo(f"executor of process {os.getpid()} on {where}")
-    click.echo(f"queues: {', '.join(_queues(operon))}")
+    click.echo(f"queues: {', '.join(operon.queues)}")
     click.echo(f"workflows: {', '.join(known) or 'none'}")
     if not known:
         click.echo(
@@ -71,9 +70,3 @@ def _announce(operon: Operon) -> None:
             "do where it is defined",
             err=True,
         )
-
-
-def _queues(operon: Operon) -> list[str]:
-    """Return what a launched *operon* serves."""
-    declared = {each.queue for each in registry.all_declared()}
-    return sorted({DEFAULT_QUEUE, *target.settings_of(operon).queues, *declared})

@@ -20,7 +20,6 @@ from operon.app import Operon
 from operon.cli.loading import AppName
 from operon.cli.loading import load
 from operon.cli.loading import name_given
-from operon.config import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,11 +114,6 @@ def find_url(*, app_first: bool = False) -> str | None:
     if given is not None or app_first or _given("app") is not None:
         return given
     return os.environ.get("OPERON_DATABASE_URL") or None
-
-
-def settings_of(operon: Operon) -> Settings:
-    """Return how *operon* was told to behave."""
-    return operon._settings  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the command is Operon's own
 
 
 def is_missing(url: URL) -> bool:

@@ -14,7 +14,6 @@ from operon.app import Operon
 from operon.cli.explanation import explain
 from operon.cli.output import Unreadable
 from operon.cli.output import visible
-from operon.cli.target import settings_of
 from operon.codec import Payloads
 from operon.codec import Undecodable
 from operon.codec import decode_error
@@ -141,7 +140,7 @@ def explained(operon: Operon, run_id: str) -> Fact:
         )
     if facts is None:
         raise RunNotFoundError(run_id)
-    lease = lease_of(operon.engine, settings_of(operon))
+    lease = lease_of(operon.engine, operon.settings)
     return {
         "id": facts.id,
         "workflow": facts.workflow,

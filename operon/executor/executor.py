@@ -63,8 +63,12 @@ class Executor:
 
     def launch(self, queues: Collection[str]) -> None:
         """Claim runs of *queues* from now on, and what other executors leave."""
+        was_present = self._is_present
+        self._keeper.queues = queues
         self.be_present()
-        self._keeper.serve(queues)
+        if was_present:
+            self._heartbeat.tell()
+        self._keeper.wake()
 
     def wake(self) -> None:
         """Look for work now: some was just started here."""

@@ -90,6 +90,22 @@ class Heartbeat:
                 clock=services.clock,
             )
 
+    def tell(self) -> None:
+        """Move the heartbeat at once, from any thread, by a synchronous commit.
+
+        What this executor says of itself is known, and durable with whatever it
+        committed before, when this returns.
+        """
+        services = self.services
+        with services.database.transaction() as connection:
+            executors.beat(
+                connection,
+                services.database.backend,
+                self.presence(),
+                clock=services.clock,
+                lazily=False,
+            )
+
     def beat(self) -> None:
         """Move the heartbeat, then see who else beats and what we hold.
 

@@ -9,7 +9,6 @@ import logging
 import random
 import threading
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
@@ -41,8 +40,7 @@ class Keeper:
     heartbeat: Heartbeat
     threads: int
     queues: Collection[str]
-    """Empty: claim nothing, only look after what is here."""
-    _pool: ThreadPoolExecutor | None = None
+    """What is claimed from; empty: claim nothing, only look after what is here."""
     _busy: int = 0
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _woken: threading.Event = field(default_factory=threading.Event)
@@ -52,16 +50,10 @@ class Keeper:
 
     def start(self) -> None:
         """Begin, in a thread."""
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="operon-run")
         self._thread = threading.Thread(
             target=self._go_on, name="operon-keeper", daemon=True
         )
         self._thread.start()
-
-    def serve(self, queues: Collection[str]) -> None:
-        """Claim runs of *queues* from now on."""
-        self.queues = queues
-        self.wake()
 
     def wake(self) -> None:
         """Look for work now: some was just started."""
@@ -74,8 +66,6 @@ class Keeper:
         deadline = self.services.clock.monotonic() + timeout.total_seconds()
         if self._thread is not None:
             self._thread.join(timeout.total_seconds())
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
         while self._busy and self.services.clock.monotonic() < deadline:
             self._woken.clear()
             self.services.clock.wait(self._woken, 0.05)
@@ -176,7 +166,7 @@ class Keeper:
         return self._employ([claimed])
 
     def _employ(self, claimed: list[Claimed]) -> int:
-        """Give each run a thread."""
+        """Give each run a thread, which dies with the process rather than hold it."""
         for each in claimed:
             self.services.probe(Point.CLAIMED, each.id)
             if not self.services.active.enter(each.id):
@@ -184,16 +174,11 @@ class Keeper:
                 continue
             with self._mutex:
                 self._busy += 1
-            self._submit(each)
+            name = f"operon-run-{each.id}"
+            threading.Thread(
+                target=self._work, args=(each,), name=name, daemon=True
+            ).start()
         return len(claimed)
-
-    def _submit(self, claimed: Claimed) -> None:
-        assert self._pool is not None  # noqa: S101 - `start` has made it
-        try:
-            self._pool.submit(self._work, claimed)
-        except RuntimeError:  # the pool was shut down meanwhile
-            self._done(claimed)
-            self._release(claimed.lease)
 
     def _work(self, claimed: Claimed) -> None:
         try:
@@ -238,12 +223,5 @@ class Keeper:
         if not pending or now - self._confirmed_at < interval:
             return
         self._confirmed_at = now
-        with services.database.transaction() as connection:
-            executors.beat(
-                connection,
-                services.database.backend,
-                self.heartbeat.presence(),
-                clock=services.clock,
-                lazily=False,
-            )
+        self.heartbeat.tell()
         services.finisher.confirm(pending)

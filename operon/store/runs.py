@@ -14,7 +14,10 @@ from typing import cast
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
 from sqlalchemy import Table
+from sqlalchemy import Text
 from sqlalchemy import and_
+from sqlalchemy import cast as cast_sql
+from sqlalchemy import exists
 from sqlalchemy import func
 from sqlalchemy import insert as plain_insert
 from sqlalchemy import literal
@@ -162,12 +165,16 @@ def find_result(connection: Connection, run_id: str) -> Result | None:
     return None if row is None else Result(**row)
 
 
-def list_matching(  # what a person may ask for
+Attribute = str | int | float | bool
+"""What a run can be found by."""
+
+
+def list_matching(
     session: Session,
     *,
     statuses: Sequence[RunStatus] = (),
     workflow: str | None = None,
-    attributes: Mapping[str, Any] | None = None,
+    attributes: Mapping[str, Attribute] | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
     limit: int = 100,
@@ -193,15 +200,24 @@ def list_matching(  # what a person may ask for
 
 
 def _attribute_conditions(
-    session: Session, attributes: Mapping[str, Any]
+    session: Session, attributes: Mapping[str, Attribute]
 ) -> list[ColumnElement[bool]]:
     if session.get_bind().dialect.name == "postgresql" and attributes:
         wanted = literal(dict(attributes), JSONB)
         return [WorkflowRun.attributes.op("@>")(wanted)]
-    return [
-        func.json_extract(WorkflowRun.attributes, f'$."{key}"') == value
-        for key, value in attributes.items()
-    ]
+    return [_sqlite_condition(key, value) for key, value in attributes.items()]
+
+
+def _sqlite_condition(key: str, value: Attribute) -> ColumnElement[bool]:
+    """Compare as text and by JSON type, since SQLite's true equals its 1."""
+    kinds = {str: ["text"], int: ["integer"], float: ["real"], bool: ["true", "false"]}
+    member = func.json_each(WorkflowRun.attributes).table_valued("key", "type", "atom")
+    wanted = str(value) if not isinstance(value, bool) else str(int(value))
+    return exists().where(
+        member.c.key == key,
+        member.c.type.in_(kinds[type(value)]),
+        cast_sql(member.c.atom, Text) == wanted,
+    )
 
 
 def _values(

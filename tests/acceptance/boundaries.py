@@ -32,6 +32,7 @@ from sqlalchemy.orm import configure_mappers
 from operon import Operon
 from operon import Retry
 from operon import Workflow
+from operon import activity
 from operon import current
 from operon import registry
 from operon import step
@@ -49,12 +50,13 @@ NOT_COUNTED = {"operon-heartbeat", "operon-keeper"}  # they beat when they like
 
 
 class Stumbling(Workflow):
-    """One step whose first attempt always fails."""
+    """A step whose first attempt fails, an activity that fails, a compensation."""
 
     sku: str
 
     @step(retry=Retry(attempts=2, delay=timedelta(0)))
     def stumble(self, session: Session) -> int:
+        session.get_one(shop.Product, self.sku).stock -= 1
         order = shop.Order(sku=self.sku, quantity=1, run_id=current().run_id)
         session.add(order)
         session.flush()
@@ -62,8 +64,23 @@ class Stumbling(Workflow):
             raise ConnectionError("the first attempt fails")
         return order.id
 
+    @activity
+    def charge(self, order_id: int) -> str:
+        raise shop.PaymentDeclinedError(order_id)
+
+    @step
+    def undo(self, session: Session, order_id: int) -> None:
+        session.get_one(shop.Order, order_id).status = "cancelled"
+        session.get_one(shop.Product, self.sku).stock += 1
+
     def run(self) -> int:
-        return self.stumble()
+        order_id = self.stumble()
+        try:
+            self.charge(order_id)
+        except shop.PaymentDeclinedError:
+            self.undo(order_id)
+            raise
+        return order_id
 
 
 def _make(scenario: str, sku: str) -> Any:
@@ -71,8 +88,6 @@ def _make(scenario: str, sku: str) -> Any:
     match scenario:
         case "transaction":
             return shop.place(sku)
-        case "declined":
-            return shop.Checkout(sku, card="declined")
         case "stumbling":
             return Stumbling(sku)
         case _:
@@ -265,9 +280,7 @@ def _rows(
     return [_row(each, _MASKED, masks) for each in rows]
 
 
-def _row(
-    row: Any, without: set[str], masks: list[tuple[str, str]]
-) -> dict[str, Any]:
+def _row(row: Any, without: set[str], masks: list[tuple[str, str]]) -> dict[str, Any]:
     values = {
         name: getattr(row, name)
         for name in type(row).__table__.c.keys()  # noqa: SIM118 - names, not columns
@@ -333,7 +346,11 @@ def main() -> None:
     setup = harness._fork(lambda: _set_up(url))
     assert setup == 0
     clean = harness.clean()
-    crashed = [harness.crash(n + 1) for n in range(len(clean.get("events", ())))]
+    crashed = []
+    for n in range(len(clean.get("events", ()))):
+        crashed.append(harness.crash(n + 1))
+        if bug and crashed[-1]["state"] != clean["state"]:
+            break  # found out
     report = {"clean": clean, "crashed": crashed}
     (Path(directory) / "report.json").write_text(json.dumps(report), encoding="utf-8")
 

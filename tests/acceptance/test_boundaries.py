@@ -27,7 +27,6 @@ POINTS_OF_A_RUN = set(Point) - {Point.CLAIMED, Point.LOADED}
 REACHED = {
     "run": POINTS_OF_A_RUN,
     "launched": set(Point),
-    "declined": POINTS_OF_A_RUN - {Point.EFFECT_DONE},
     "stumbling": POINTS_OF_A_RUN - {Point.EFFECT_DONE},
     "transaction": {
         Point.BEGAN,
@@ -70,6 +69,8 @@ def test_a_crash_at_any_event_changes_nothing(database, tmp_path, scenario):
             clean["error"],
         ), at
         assert found["ledger"] == _effects(clean, found), at
+    repeated = sum(found["ledger"] == 2 for found in crashed)
+    assert 2 <= repeated <= 9 or clean["ledger"] == 0  # that window was visited
     print(f"{scenario} on {database.dialect}: {len(crashed)} events")  # noqa: T201 - a measure, shown by -s
 
 
@@ -82,22 +83,12 @@ def _effects(clean, found) -> int:
     return clean["ledger"] + in_between * (clean["ledger"] > 0)
 
 
-def test_some_crash_falls_between_the_effect_and_its_record(database, tmp_path):
-    """The only place where a repetition is allowed is really visited."""
-    _, crashed, _ = crash_everywhere(database, tmp_path, "run")
-
-    repeated = [found for found in crashed if found["ledger"] == 2]
-    assert 2 <= len(repeated) <= 8  # effect done, begin, insert, recorded, commit
-
-
 def test_a_checkpoint_in_its_own_transaction_would_be_found_out(database, tmp_path):
     """The planted bug shows that the loop above can fail."""
-    clean, crashed, _ = crash_everywhere(
-        database, tmp_path, "run", "checkpoint apart"
-    )
+    clean, crashed, _ = crash_everywhere(database, tmp_path, "run", "checkpoint apart")
 
-    doubled = [found for found in crashed if found.get("state") != clean["state"]]
-    assert any(len(found["state"]["orders"]) == 2 for found in doubled)
+    assert clean["state"]["orders"] != crashed[-1]["state"]["orders"]
+    assert len(crashed[-1]["state"]["orders"]) == 2
 
 
 class HastyClock(SystemClock):
