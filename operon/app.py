@@ -1,9 +1,8 @@
 """`Operon`: one object that ties a database, workflows and this process together."""
 
-from collections.abc import Generator
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from datetime import timedelta
 from typing import Any
@@ -26,6 +25,7 @@ from operon.context import frame
 from operon.control import Wish
 from operon.control import grant
 from operon.engine.flow import IdTaken
+from operon.engine.patience import insist
 from operon.errors import RunNotFoundError
 from operon.handle import Handle
 from operon.handle import Results
@@ -49,6 +49,7 @@ from operon.store.runs import Attribute
 from operon.transaction import is_invocation
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 DEFAULT_QUEUE = "default"
@@ -192,8 +193,7 @@ class Operon:
 
     def find_run(self, run_id: str) -> WorkflowRun | None:
         """Return the row of *run_id*, detached; None if there is no such run."""
-        with self._reading() as session:
-            return runs.find(session, run_id)
+        return self._read(lambda session: runs.find(session, run_id))
 
     def get_run(self, run_id: str) -> WorkflowRun:
         """Return the row of *run_id*, detached.
@@ -217,8 +217,8 @@ class Operon:
         limit: int = 100,
     ) -> list[WorkflowRun]:
         """Return up to *limit* runs that match every condition, the newest first."""
-        with self._reading() as session:
-            return runs.list_matching(
+        return self._read(
+            lambda session: runs.list_matching(
                 session,
                 statuses=[status] if isinstance(status, RunStatus) else status,
                 workflow=workflow,
@@ -227,6 +227,7 @@ class Operon:
                 created_before=created_before,
                 limit=limit,
             )
+        )
 
     def list_steps(self, run_id: str) -> list[Checkpoint]:
         """Return the history of *run_id*, in order of position.
@@ -234,15 +235,12 @@ class Operon:
         Raises:
             RunNotFoundError: There is no such run.
         """
-        with self._reading() as session:
-            if runs.find(session, run_id) is None:
-                raise RunNotFoundError(run_id)
-            return checkpoints.list_of(session, run_id)
+        self.get_run(run_id)
+        return self._read(lambda session: checkpoints.list_of(session, run_id))
 
     def list_executors(self) -> list[ExecutorRecord]:
         """Return the processes that work on runs, the newest heartbeat first."""
-        with self._reading() as session:
-            return executors.list_all(session)
+        return self._read(executors.list_all)
 
     def cancel(
         self, run_id: str, *, force: bool = False, session: Session | None = None
@@ -345,11 +343,17 @@ class Operon:
         grant(ready.services, wish, session)
         ready.executor.wake()
 
-    @contextmanager
-    def _reading(self) -> Generator[Session, None, None]:
-        with (
-            self._process.ready().services.database.reading() as connection,
-            Session(bind=connection, expire_on_commit=False) as session,
-        ):
-            yield session
-            session.expunge_all()
+    def _read(self, query: Callable[[Session], T]) -> T:
+        """Return what *query* reads, detached, in spite of a busy database."""
+        services = self._process.ready().services
+
+        def read() -> T:
+            with (
+                services.database.reading() as connection,
+                Session(bind=connection, expire_on_commit=False) as session,
+            ):
+                found = query(session)
+                session.expunge_all()
+                return found
+
+        return insist(services.clock, services.patience, read)

@@ -42,7 +42,7 @@ def grant(services: Services, wish: Wish, session: Session | None) -> None:
         with database.transaction() as connection:
             wish(connection, database.backend, services.clock)
 
-    insist(services, alone)
+    insist(services.clock, services.patience, alone)
 
 
 def cancel(run_id: str, *, force: bool) -> Wish:

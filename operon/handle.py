@@ -11,8 +11,6 @@ from typing import NoReturn
 from typing import Protocol
 from typing import TypeVar
 
-from sqlalchemy import exc
-
 from operon import registry
 from operon.clock import Clock
 from operon.codec import Payloads
@@ -20,7 +18,7 @@ from operon.codec import Undecodable
 from operon.codec import UnknownError
 from operon.codec import decode_error
 from operon.codec import type_codec
-from operon.errors import DatabaseUnavailableError
+from operon.engine.patience import insist
 from operon.errors import DecodeError
 from operon.errors import RecordedError
 from operon.errors import ResultTimeoutError
@@ -135,9 +133,14 @@ class Results:
 
         Raises:
             RunNotFoundError: There is no such run.
+            DatabaseUnavailableError: It could not be read in time.
         """
-        with self.database.reading() as connection:
-            found = runs.find_result(connection, run_id)
+
+        def read() -> Result | None:
+            with self.database.reading() as connection:
+                return runs.find_result(connection, run_id)
+
+        found = insist(self.clock, self.patience, read)
         if found is None:
             raise RunNotFoundError(run_id)
         return found
@@ -156,17 +159,13 @@ class Results:
             RunNotFoundError: There is no such run.
             DatabaseUnavailableError: It could not be read for longer than the patience.
         """
-        began = read_at = self.clock.monotonic()
+        began = self.clock.monotonic()
         pause, never = _FIRST_POLL, threading.Event()
         while True:
-            try:
-                found = self.get(run_id)
-                if found.status.is_final:
-                    return found
-                read_at = self.clock.monotonic()
-                meanwhile(found)
-            except exc.SQLAlchemyError as error:
-                self._endure(error, self.clock.monotonic() - read_at)
+            found = self.get(run_id)
+            if found.status.is_final:
+                return found
+            meanwhile(found)
             waited = self.clock.monotonic() - began
             if timeout is not None and waited >= timeout.total_seconds():
                 raise ResultTimeoutError(run_id, waited=waited)
@@ -184,10 +183,6 @@ class Results:
         if found.status is RunStatus.DEAD:
             raise RunDeadError(run_id, str(error)) from error
         raise error
-
-    def _endure(self, error: exc.SQLAlchemyError, waited: float) -> None:
-        if waited > self.patience.total_seconds():
-            raise DatabaseUnavailableError(str(error), waited=waited) from error
 
     def _output(self, run_id: str, found: Result) -> Any:
         declared = registry.find(found.workflow, found.version)

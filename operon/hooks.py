@@ -2,7 +2,9 @@
 
 Each point is one call of a plain function, which does nothing unless somebody
 put a probe there. A probe may end the process or raise a BaseException; the
-engine treats both as the process dying there and cleans nothing up for it.
+engine treats both as the process dying there and cleans nothing up for it. On SQLite
+a step's points are reached while its process holds the right to write, so a probe
+must not wait there for another thread's writing.
 """
 
 from enum import StrEnum

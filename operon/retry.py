@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 from operon.errors import ConfigurationError
 
@@ -33,6 +34,7 @@ class Retry:
             (self.factor >= 1, "factor", "must be at least 1"),
             (self.cap >= timedelta(0), "cap", "must not be negative"),
             (0 <= self.jitter <= 1, "jitter", "must lie between 0 and 1"),
+            (_are_errors(self.retry_on), "retry_on", "must be Exception classes"),
         )
         for holds, field, rule in rules:
             if not holds:
@@ -58,6 +60,14 @@ class Retry:
             self.delay.total_seconds() * self.factor ** min(attempt - 1, 64),
         )
         return timedelta(seconds=seconds * (1 + uniform(-self.jitter, self.jitter)))
+
+
+def _are_errors(classes: object) -> bool:
+    """Tell whether *classes* is a tuple of subclasses of Exception."""
+    return isinstance(classes, tuple) and all(
+        isinstance(each, type) and issubclass(each, Exception)
+        for each in cast("tuple[object, ...]", classes)
+    )
 
 
 ONCE = Retry()

@@ -17,6 +17,7 @@ from operon.connect import lease_of
 from operon.engine.finisher import Finisher
 from operon.engine.guard import guarded
 from operon.engine.guard import watch
+from operon.engine.patience import insist
 from operon.engine.services import Services
 from operon.executor.executor import Executor
 from operon.handle import Results
@@ -113,10 +114,16 @@ class Process:
 
         Raises:
             SchemaError: They do not.
+            DatabaseUnavailableError: Nobody could look before the patience was over.
         """
         if self._ready is None:
             made = self.made()
-            ensure_schema(self.engine, self._settings)
+            services = made.services
+            insist(
+                services.clock,
+                services.patience,
+                lambda: ensure_schema(self.engine, self._settings),
+            )
             self._ready = made
         return self._ready
 

@@ -40,7 +40,7 @@ def start(
         with services.database.single() as connection:
             write(services, connection, asked, on_conflict)
 
-    insist(services, alone)
+    insist(services.clock, services.patience, alone)
 
 
 def write(

@@ -20,7 +20,8 @@ from sample_app.database import migrate
 def serve(database_url: str, host: str, port: int) -> None:
     """Open the shop until SIGTERM or SIGINT; port 0 takes any that is free."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # not a line per request
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    for asked_to_end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked_to_end, lambda *_: sys.exit())
     app = create_app(database_url)
     operon: Operon = app.extensions["operon"]
     try:
@@ -28,8 +29,6 @@ def serve(database_url: str, host: str, port: int) -> None:
         operon.run(stock_shelves(), id="stock-shelves")
         operon.launch()
         _listen(app, host, port)
-    except KeyboardInterrupt:
-        pass
     finally:
         operon.shutdown()
         operon.engine.dispose()

@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 from sqlalchemy import exc
 
@@ -12,12 +13,13 @@ from operon.engine.faults import Fault
 from operon.engine.flow import GaveUp
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
-from operon.engine.services import Services
 from operon.errors import DatabaseUnavailableError
 
 _FIRST_WAIT = {Fault.CONFLICT: 0.005, Fault.BUSY: 0.02}  # seconds; others 0.1
 _LONGEST_WAIT = {Fault.CONFLICT: 1.0}  # seconds; others 5
 _BUSY_ATTEMPTS = 10  # how often a caller who waits meets a lock timeout
+
+T = TypeVar("T")
 
 Wait = Callable[[timedelta], None]
 
@@ -84,26 +86,30 @@ class RunPatience(Patience):
             self._run.break_with(GaveUp(error))
 
 
-def insist(services: Services, action: Callable[[], None]) -> None:
-    """Do *action* in spite of a busy database, while a caller's patience lasts.
+def impatient(clock: Clock, limit: timedelta) -> Patience:
+    """Return the patience of somebody who waits outside a run, for *limit*."""
+    never = threading.Event()
+
+    def wait(duration: timedelta) -> None:
+        clock.wait(never, duration.total_seconds())
+
+    return Patience(clock, limit, wait)
+
+
+def insist(clock: Clock, limit: timedelta, action: Callable[[], T]) -> T:
+    """Return what *action* returns, in spite of a busy database.
 
     Args:
-        services: What the engine works with.
+        clock: Tells the time and waits.
+        limit: How long the caller is ready to wait.
         action: One transaction, which may be repeated after its outcome was unknown.
 
     Raises:
         DatabaseUnavailableError: The patience is over.
     """
-    never = threading.Event()
-
-    def wait(duration: timedelta) -> None:
-        services.clock.wait(never, duration.total_seconds())
-
-    patience = Patience(services.clock, services.patience, wait)
+    patience = impatient(clock, limit)
     while True:
         try:
-            action()
+            return action()
         except exc.SQLAlchemyError as error:
             patience.wait(Rejected.from_error(error))
-        else:
-            return

@@ -48,13 +48,13 @@ def write_row(run: ActiveRun, beginning: Beginning, *, lazily: bool = False) -> 
                     clock=services.clock,
                     lazily=lazily,
                 )
-            return written or (in_doubt and _is_mine(run))
+            return written or (in_doubt and is_mine(run))
         except exc.SQLAlchemyError as error:
             in_doubt = True
             patience.wait(Rejected.from_error(error))
 
 
-def _is_mine(run: ActiveRun) -> bool:
+def is_mine(run: ActiveRun) -> bool:
     """Tell whether an earlier try of this run, its reply lost, wrote the row."""
     with run.services.database.reading() as connection:
         held = claims.holding(connection, run.run_id)

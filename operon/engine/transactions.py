@@ -8,6 +8,7 @@ from operon.engine.patience import Patience
 from operon.engine.record import answer
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
+from operon.engine.start import is_mine
 from operon.engine.steps import perform
 from operon.engine.unit_of_work import unit_of_work
 from operon.status import RunStatus
@@ -28,13 +29,14 @@ def transact(run: ActiveRun) -> object:
         DatabaseUnavailableError: The patience is over.
     """
     invocation: Invocation[object] = run.workflow
-    patience, number = _patience(run), 1
+    patience, number, in_doubt = _patience(run), 1, False
     while True:
         try:
             return _attempt(run, invocation, number)
         except Rejected as refusal:
             if refusal.fault is Fault.TAKEN:
-                raise IdTaken from None
+                return _found(run, in_doubt=in_doubt)
+            in_doubt = in_doubt or refusal.sent
             patience.wait(refusal)
         except Exception as error:
             retry = invocation.transaction.retry
@@ -53,6 +55,21 @@ def read(run: ActiveRun) -> object:
             return _attempt(run, invocation, 1, read_only=True)
         except Rejected as refusal:
             patience.wait(refusal)
+
+
+def _found(run: ActiveRun, *, in_doubt: bool) -> object:
+    """Return what an earlier try has committed, its answer lost.
+
+    Raises:
+        IdTaken: The run is somebody else's.
+    """
+    if not in_doubt or not is_mine(run):
+        raise IdTaken
+    with run.services.database.reading() as connection:
+        recorded = checkpoints.find(connection, run.run_id, 1)
+    if recorded is None:
+        raise IdTaken
+    return answer(run, run.workflow.transaction, recorded)
 
 
 def _patience(run: ActiveRun) -> Patience:

@@ -115,7 +115,8 @@ class Trial:
             attempts.record(connection, backend, run.lease, failure, clock=clock)
 
         self._insist(send)
-        run.wait(delay)
+        if not run.cancel_is_due:
+            run.wait(delay)
 
     def _insist(self, send: Callable[[Connection], None]) -> None:
         """Commit what *send* sends, unless a cancel makes it pointless."""

@@ -27,6 +27,9 @@ from operon.hooks import Point
 Send = Callable[[Connection], None]
 """Sends the statements that belong right before COMMIT."""
 
+_DOOMING = {Fault.CONFLICT, Fault.LOST}
+"""What no savepoint undoes: the step begins anew, whatever its code made of it."""
+
 
 class UnitOfWork:
     """Session and transaction of one attempt of one step.
@@ -73,6 +76,8 @@ class UnitOfWork:
         self.session.flush()
         self._services.probe(Point.FLUSHED, self._run_id)
         self._refuse_if_ended()
+        if self._first_fault in _DOOMING:
+            raise Rejected(self._first_fault, sent=False) from self.first_error
         self._send = send
         self.ending = True
         self.session.commit()
@@ -127,7 +132,7 @@ class UnitOfWork:
 
     def forgive(self) -> None:
         """Forget an error that a savepoint has undone, unless it dooms the rest."""
-        if self._first_fault not in {Fault.CONFLICT, Fault.LOST}:
+        if self._first_fault not in _DOOMING:
             self.first_error = None
             self._first_fault = Fault.USER
 

@@ -6,10 +6,14 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import exc
+
 from operon import registry
 from operon.engine.execution import activate
 from operon.engine.execution import attend
 from operon.engine.execution import release
+from operon.engine.patience import insist
+from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.services import Services
 from operon.engine.transactions import read
@@ -54,12 +58,13 @@ class Executor:
         services.renew = self._heartbeat.renew
 
     def be_present(self) -> None:
-        """Announce this process to the others, unless that was done."""
-        with self._mutex:
-            if not self._is_present:
-                self._heartbeat.start()
-                self._keeper.start()
-                self._is_present = True
+        """Announce this process to the others, unless that was done.
+
+        Raises:
+            DatabaseUnavailableError: The patience is over.
+        """
+        if not self._is_present:
+            insist(self.services.clock, self.services.patience, self._appear)
 
     def launch(self, queues: Collection[str]) -> None:
         """Claim runs of *queues* from now on, and what other executors leave."""
@@ -141,6 +146,9 @@ class Executor:
             return
         try:
             self._continue(run_id, declared, gone)
+        except exc.SQLAlchemyError as error:
+            # whether it is ours now is unknown: the heartbeat will find out
+            Rejected.from_error(error)
         finally:
             self.services.active.leave(run_id)
 
@@ -183,6 +191,13 @@ class Executor:
             if run.traceback is not None:
                 raise error.with_traceback(run.traceback)  # noqa: B904 - it is the same error
             raise
+
+    def _appear(self) -> None:
+        with self._mutex:
+            if not self._is_present:
+                self._heartbeat.start()
+                self._keeper.start()
+                self._is_present = True
 
     def _presence(self) -> Presence:
         return Presence(

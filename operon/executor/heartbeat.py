@@ -47,7 +47,11 @@ class Heartbeat:
         Raises:
             SQLAlchemyError: The database does not answer.
         """
-        self.beat()
+        try:
+            self.beat()
+        except exc.SQLAlchemyError:
+            self._disconnect()
+            raise
         self._thread = threading.Thread(
             target=self._go_on, name="operon-heartbeat", daemon=True
         )

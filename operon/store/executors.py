@@ -56,10 +56,14 @@ class Peer:
 def announce(
     connection: Connection, backend: Backend, presence: Presence, *, clock: Clock
 ) -> None:
-    """Write the row of an executor that has none."""
+    """Write the row of an executor that has none.
+
+    Like a heartbeat, its COMMIT waits for nothing: a lost row is written again.
+    """
     now = backend.now(clock)
     row = {**asdict(presence), "started_at": now, "heartbeat_at": now}
-    connection.execute(insert(EXECUTORS).values(row))
+    insertion = insert(EXECUTORS).values(row)
+    connection.execute(insertion.returning(EXECUTORS.c.id, *backend.lazy_commit()))
 
 
 def beat(

@@ -37,6 +37,7 @@ from operon import current
 from operon import registry
 from operon import step
 from operon.engine import unit_of_work
+from operon.engine.guard import UNIT_OPTION
 from operon.hooks import Point
 from operon.models import Attempt
 from operon.models import Checkpoint
@@ -331,9 +332,10 @@ def plant(bug: str | None) -> None:
         self.session.flush()
         self.ending = True
         self.session.commit()
+        self.connection.execution_options(**{UNIT_OPTION: None})
         if send is not None:
-            send(self.session.connection())
-            self.session.commit()
+            send(self.connection)
+            self.connection.commit()
 
     unit_of_work.UnitOfWork.commit = commit  # type: ignore[method-assign]  # the bug
 

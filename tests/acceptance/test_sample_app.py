@@ -1,6 +1,8 @@
 """The sample shop as its customers meet it: a process of its own, over HTTP."""
 
 import json
+import os
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -340,9 +342,17 @@ def test_the_page_shows_the_newest_orders_and_how_they_stand(shop):
     assert '<span class="shipped">shipped</span>' in row[0][-200:]
 
 
-def test_a_shop_that_is_asked_to_end_says_goodbye_and_opens_again_as_it_was(
-    database, tmp_path
-):
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_a_shop_that_is_asked_to_end_ends_cleanly(tmp_path, asked):
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    with open_shop(url, tmp_path / "payments.db") as shop:
+        os.kill(shop.child.pid, asked)
+
+        assert shop.child.wait() == 0, shop.child.output()
+        assert shop.child.output() == f"{OPEN_AT}http://{shop.address}/\n"
+
+
+def test_a_shop_opens_again_as_it_was(database, tmp_path):
     ledger = tmp_path / "payments.db"
     with open_shop(database.url, ledger) as shop:
         path = shop.order("ink-black", 5).headers["Location"]

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def ask(question: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "call", [lambda: plain(), lambda: ask("who"), lambda: ThreeSteps("book").take()]
+    "call", [plain, lambda: ask("who"), lambda: ThreeSteps("book").take()]
 )
 def test_outside_a_run_an_operation_refuses_and_names_the_cure(operon, call):
     with pytest.raises(NoCurrentRunError, match=r"outside a run.*__wrapped__"):
@@ -129,7 +130,7 @@ def test_an_activity_in_a_step_is_refused(operon, swallowed):
     if swallowed:
         assert "before or after the step" in operon.run(Asks(), id="r")
     else:
-        with pytest.raises(ActivityInStepError, match="'charge'.*'reserve'"):
+        with pytest.raises(ActivityInStepError, match=r"'charge'.*'reserve'"):
             operon.run(Asks(), id="r")
 
     assert asked == []
@@ -669,10 +670,8 @@ def test_a_serialization_failure_is_tried_again_and_never_recorded(
 
 def insert_order_quietly(session: Session) -> None:
     """Try to go on in a transaction that the database has given up."""
-    try:
+    with suppress(Exception):
         insert_order(session)
-    except Exception:  # noqa: BLE001, S110 - that is what careless code does
-        pass
 
 
 def test_a_write_skew_found_at_commit_is_tried_again(postgres_operon):
@@ -783,7 +782,7 @@ def test_a_lock_refused_in_a_savepoint_is_the_users_to_handle(postgres_operon):
             insert_order(session)
             try:
                 with session.begin_nested():
-                    session.get_one(Product, "book", with_for_update={"nowait": True})
+                    session.get_one(Product, "pen", with_for_update={"nowait": True})
             except exc.OperationalError:
                 return "busy"
             return "free"
@@ -792,7 +791,7 @@ def test_a_lock_refused_in_a_savepoint_is_the_users_to_handle(postgres_operon):
             return self.peek()
 
     with Session(operon.engine) as blocker:
-        blocker.get_one(Product, "book", with_for_update=True)
+        blocker.get_one(Product, "pen", with_for_update=True)
         result = operon.run(Peeks(), id="r")
 
     assert result == "busy"
