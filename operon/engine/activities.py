@@ -11,12 +11,10 @@ from typing import Any
 from operon.context import CurrentRun
 from operon.context import Place
 from operon.context import entered
-from operon.engine.record import answer
-from operon.engine.record import enter
 from operon.engine.record import record_alone
 from operon.engine.record import succeeded
 from operon.engine.run import ActiveRun
-from operon.engine.trying import Trial
+from operon.engine.trying import execute
 from operon.errors import MisuseError
 from operon.errors import StepTimeoutError
 from operon.hooks import Point
@@ -58,25 +56,19 @@ def execute_activity(run: ActiveRun, call: Call) -> Any:
     The call happens at least once; after a crash between the effect and its record
     it happens again, with the same idempotency key.
     """
-    recorded = enter(run, call.operation)
-    if recorded is None:
-        attempt = partial(_attempt, run, call, run.position)
-        recorded = Trial(run, call.operation).until_recorded(attempt)
-    return answer(run, call.operation, recorded)
+    return execute(run, call.operation, partial(_attempt, run, call))
 
 
-def _attempt(
-    run: ActiveRun, call: Call, position: int, number: int, started_at: datetime
-) -> Record:
+def _attempt(run: ActiveRun, call: Call, number: int, started_at: datetime) -> Record:
     """Call the outside world once, then record what it answered."""
     activity = call.operation
     deadline = None if activity.timeout is None else started_at + activity.timeout
     current = run.current(
-        step=activity.name, position=position, attempt=number, deadline=deadline
+        step=activity.name, position=run.position, attempt=number, deadline=deadline
     )
     value = _call(run, call, ActivityFrame(current))
     run.services.probe(Point.EFFECT_DONE, run.run_id)
-    outcome = succeeded(run, activity, position, value, attempts=number)
+    outcome = succeeded(run, activity, run.position, value, attempts=number)
     return record_alone(run, activity, outcome, started_at=started_at)
 
 

@@ -197,6 +197,31 @@ def failed(
     )
 
 
+def checkpoint(
+    run: ActiveRun,
+    outcome: Record,
+    *,
+    started_at: datetime,
+    isolation: str | None = None,
+    fenced: bool = True,
+) -> Callable[[Connection], None]:
+    """Return what sends *outcome*, under the claim that *run* has by then."""
+
+    def send(connection: Connection) -> None:
+        checkpoints.record(
+            connection,
+            run.services.database.backend,
+            run.lease,
+            outcome,
+            clock=run.services.clock,
+            started_at=started_at,
+            isolation=isolation,
+            fenced=fenced,
+        )
+
+    return send
+
+
 def record_alone(
     run: ActiveRun, operation: Operation, outcome: Record, *, started_at: datetime
 ) -> Record:
@@ -205,18 +230,8 @@ def record_alone(
     A cancel that came meanwhile does not lose the outcome: it is recorded under the
     new epoch, and the next operation delivers the cancel.
     """
-    services, patience = run.services, RunPatience(run)
-
-    def send(connection: Connection) -> None:
-        checkpoints.record(
-            connection,
-            services.database.backend,
-            run.lease,
-            outcome,
-            clock=services.clock,
-            started_at=started_at,
-        )
-
+    patience = RunPatience(run)
+    send = checkpoint(run, outcome, started_at=started_at)
     while True:
         try:
             commit_alone(run, send)

@@ -10,17 +10,15 @@ from operon.codec import load_columns
 from operon.context import CurrentRun
 from operon.context import Place
 from operon.context import entered
-from operon.engine.record import answer
-from operon.engine.record import enter
+from operon.engine.record import checkpoint
 from operon.engine.record import succeeded
 from operon.engine.run import ActiveRun
-from operon.engine.trying import Trial
+from operon.engine.trying import execute
 from operon.engine.unit_of_work import UnitOfWork
 from operon.engine.unit_of_work import unit_of_work
 from operon.errors import ActivityInStepError
 from operon.hooks import Point
 from operon.operation import Call
-from operon.store import checkpoints
 from operon.store.checkpoints import Record
 
 
@@ -55,34 +53,20 @@ def execute_step(run: ActiveRun, call: Call) -> Any:
     The step's rows and its checkpoint commit in one transaction, so a crash leaves
     both or neither. A recorded position is replayed, never run again.
     """
-    recorded = enter(run, call.operation, lazily=True)
-    if recorded is None:
-        attempt = partial(_attempt, run, call, run.position)
-        recorded = Trial(run, call.operation).until_recorded(attempt)
-    return answer(run, call.operation, recorded)
+    return execute(run, call.operation, partial(_attempt, run, call), lazily=True)
 
 
-def _attempt(
-    run: ActiveRun, call: Call, position: int, number: int, started_at: datetime
-) -> Record:
+def _attempt(run: ActiveRun, call: Call, number: int, started_at: datetime) -> Record:
     """Run the step once and record its outcome, in one transaction."""
     services, step = run.services, call.operation
     isolation = step.isolation or services.isolation
-    current = run.current(step=step.name, position=position, attempt=number)
+    current = run.current(step=step.name, position=run.position, attempt=number)
     with unit_of_work(
         services, run_id=run.run_id, step=step.name, isolation=isolation
     ) as unit:
         outcome = perform(run, unit, call, current)
         unit.commit(
-            lambda connection: checkpoints.record(
-                connection,
-                services.database.backend,
-                run.lease,
-                outcome,
-                clock=services.clock,
-                started_at=started_at,
-                isolation=isolation,
-            )
+            checkpoint(run, outcome, started_at=started_at, isolation=isolation)
         )
     return run.remember(outcome)
 

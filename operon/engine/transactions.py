@@ -6,6 +6,7 @@ from operon.engine.faults import Fault
 from operon.engine.flow import IdTaken
 from operon.engine.patience import Patience
 from operon.engine.record import answer
+from operon.engine.record import checkpoint
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.start import is_mine
@@ -101,19 +102,9 @@ def _attempt(
         if not read_only:
             _claim_id(run, unit.connection)
         outcome = perform(run, unit, invocation.call, current)
-
-        def send(connection: Connection) -> None:
-            checkpoints.record(
-                connection,
-                services.database.backend,
-                run.lease,
-                outcome,
-                clock=services.clock,
-                started_at=started_at,
-                isolation=isolation,
-                fenced=False,
-            )
-
+        send = checkpoint(
+            run, outcome, started_at=started_at, isolation=isolation, fenced=False
+        )
         unit.commit(None if read_only else send)
     return answer(run, transaction, outcome)
 

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy import exc
@@ -11,8 +12,10 @@ from operon.codec import encode_error
 from operon.codec import error_summary
 from operon.engine.faults import sqlstate_of
 from operon.engine.patience import RunPatience
+from operon.engine.record import answer
 from operon.engine.record import commit_alone
 from operon.engine.record import deliver_cancel
+from operon.engine.record import enter
 from operon.engine.record import failed
 from operon.engine.record import record_alone
 from operon.engine.record import settle
@@ -29,6 +32,20 @@ Attempt = Callable[[int, datetime], Record]
 """Makes one attempt, given its number and when it began; returns what is recorded."""
 
 _NO_PAST = Past(attempts=0, errors=(), next_at=None)
+
+
+def execute(
+    run: ActiveRun, operation: Operation, attempt: Attempt, *, lazily: bool = False
+) -> Any:
+    """Return the outcome of *operation* at the next position of *run*'s history.
+
+    A recorded position is replayed, never run again. *lazily*, the first attempt
+    makes a synchronous commit of its own (see `start`).
+    """
+    recorded = enter(run, operation, lazily=lazily)
+    if recorded is None:
+        recorded = Trial(run, operation).until_recorded(attempt)
+    return answer(run, operation, recorded)
 
 
 class Trial:
