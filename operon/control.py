@@ -7,6 +7,8 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from operon.clock import Clock
+from operon.context import Place
+from operon.context import frame
 from operon.engine.patience import insist
 from operon.engine.services import Services
 from operon.errors import MisuseError
@@ -49,7 +51,20 @@ def cancel(run_id: str, *, force: bool) -> Wish:
     """Ask the body of *run_id* to end, or end the run by *force*; once is enough.
 
     A run that has ended already stays as it is.
+
+    Raises:
+        MisuseError: A step asks it of its own run.
     """
+    place = frame()
+    if place is not None and (place.place, place.current.run_id) == (
+        Place.STEP,
+        run_id,
+    ):
+        raise MisuseError(
+            "operon.cancel",
+            "was called inside a step of its own run, whose commit it would refuse",
+            cure="raise an error from the step, or return and let the body end",
+        )
 
     def write(connection: Connection, backend: Backend, clock: Clock) -> None:
         _locked(connection, run_id)

@@ -32,6 +32,7 @@ from sqlalchemy import table
 from operon.errors import ConfigurationError
 from operon.errors import SchemaError
 from operon.models import Base
+from operon.store.dialect import BEGIN_OPTION
 
 REVISIONS: Final = ("operon_0001",)
 """Every revision this code knows, the oldest first; one per file of `locations()`."""
@@ -294,7 +295,8 @@ def _get_scripts() -> Path:
 
 def _find_engine_problem(engine: Engine) -> SchemaError | None:
     """Return what is the matter with the tables in *engine*'s database, if anything."""
-    with _connect(engine) as connection:
+    reading = engine.execution_options(**{BEGIN_OPTION: "DEFERRED"})
+    with _connect(reading) as connection:  # it waits for no writer, its caller least
         return _find_problem(connection)
 
 

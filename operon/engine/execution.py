@@ -70,6 +70,11 @@ def _lived(run: ActiveRun) -> Finish:
         how = run.problem or play(run)
     except MustDie as death:
         how = raised(run, RunStatus.DEAD, death.error)
+    except (SystemExit, KeyboardInterrupt) as error:
+        if run.foreground:
+            raise
+        reason = f"its body raised {type(error).__name__}"
+        how = raised(run, RunStatus.DEAD, RunDeadError(run.run_id, reason))
     return _finished(run, how)
 
 

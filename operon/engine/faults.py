@@ -12,13 +12,14 @@ from enum import Enum
 
 from sqlalchemy import exc
 
+from operon.models import Attempt
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
 
 _SQLITE_BUSY = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
 _SQLITE_AWAY = frozenset({"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"})
-_TABLE_CHECKPOINTS = Checkpoint.__tablename__
-_TABLE_RUNS = WorkflowRun.__tablename__
+_FENCED_TABLES = (Checkpoint.__tablename__, Attempt.__tablename__)
+_OWN_TABLES = (WorkflowRun.__tablename__, *_FENCED_TABLES)
 
 
 class Fault(Enum):
@@ -97,13 +98,10 @@ def _classify_postgresql(error: BaseException) -> Fault:
 def _classify_constraint(state: str, diag: object) -> Fault:
     table = getattr(diag, "table_name", None)
     constraint = getattr(diag, "constraint_name", None)
-    if state == "23502" and table is not None and table.startswith("operon_"):
+    if state == "23502" and table in _FENCED_TABLES:
         column = getattr(diag, "column_name", None)
         return Fault.FENCED if column == "epoch" else Fault.USER
-    if state == "23505" and constraint in {
-        f"pk_{_TABLE_CHECKPOINTS}",
-        f"pk_{_TABLE_RUNS}",
-    }:
+    if state == "23505" and constraint in {f"pk_{table}" for table in _OWN_TABLES}:
         return Fault.TAKEN
     return Fault.USER
 
@@ -116,13 +114,10 @@ def _classify_sqlite(error: sqlite3.Error) -> Fault:
     if any(name.startswith(prefix) for prefix in _SQLITE_AWAY):
         return Fault.AWAY
     # SQLite names the columns of a violated constraint nowhere but in the message
-    if name == "SQLITE_CONSTRAINT_NOTNULL" and text.endswith((
-        f"{_TABLE_CHECKPOINTS}.epoch",
-        "operon_attempts.epoch",
-    )):
-        return Fault.FENCED
-    if name == "SQLITE_CONSTRAINT_PRIMARYKEY" and (
-        f"{_TABLE_CHECKPOINTS}.run_id" in text or f"{_TABLE_RUNS}.id" in text
-    ):
-        return Fault.TAKEN
+    if name == "SQLITE_CONSTRAINT_NOTNULL":
+        fences = tuple(f"{table}.epoch" for table in _FENCED_TABLES)
+        return Fault.FENCED if text.endswith(fences) else Fault.USER
+    if name == "SQLITE_CONSTRAINT_PRIMARYKEY":
+        ours = any(f": {table}." in text for table in _OWN_TABLES)
+        return Fault.TAKEN if ours else Fault.USER
     return Fault.USER

@@ -246,19 +246,23 @@ def record_alone(
 def commit_alone(run: ActiveRun, send: Callable[[Connection], None]) -> None:
     """Commit what *send* sends in a transaction of Operon's own.
 
+    A connection lost before COMMIT was sent leaves nothing unknown, so that what is
+    to be recorded, an activity's outcome perhaps, need not be dropped and done again.
+
     Raises:
         Rejected: The database did not take it.
     """
-    services = run.services
+    services, sent = run.services, False
     try:
         with services.database.transaction() as connection:
             send(connection)
             services.probe(Point.RECORDED, run.run_id)
+            sent = True
     except exc.SQLAlchemyError as error:
         fault = classify(error)
         if fault in {Fault.USER, Fault.ABORTED}:
             raise
-        raise Rejected(fault, sent=True) from error
+        raise Rejected(fault, sent=sent) from error
     services.probe(Point.COMMITTED, run.run_id)
 
 

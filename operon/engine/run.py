@@ -43,6 +43,7 @@ class ActiveRun:
         new: What its row says, if this claim began the run.
         unstarted: Whether its row is still to be written, by the first operation.
         problem: How the run has to end, if it cannot continue with this code.
+        recorded: How many operations the history held when the run was claimed.
         position: The position of the last operation the body has called.
         tracebacks: Where errors recorded in this process were raised, by position.
         traceback: Where the error that ended the body was raised.
@@ -72,6 +73,7 @@ class ActiveRun:
         self.new = new
         self.unstarted = new is not None
         self.problem: Finish | None = None
+        self.recorded = len(history)
         self.position = 0
         self.tracebacks: dict[int, TracebackType | None] = {}
         self.traceback: TracebackType | None = None
@@ -89,11 +91,6 @@ class ActiveRun:
     def was_claimed(self) -> bool:
         """Whether somebody, perhaps this process, may have worked on it before."""
         return self.lease.epoch > 1
-
-    @property
-    def recorded(self) -> int:
-        """How many operations the history held when the run was claimed."""
-        return len(self._history)
 
     @property
     def cancel_delivered(self) -> bool:
@@ -145,12 +142,16 @@ class ActiveRun:
         self._interrupted.set()
 
     def wait(self, duration: timedelta) -> None:
-        """Wait *duration*, or until the run is interrupted, and look why."""
-        seconds = duration.total_seconds()
-        if seconds > 0 and self.services.clock.wait(self._interrupted, seconds):
+        """Wait *duration*; when interrupted, look why, and go on unless it matters."""
+        clock, left = self.services.clock, duration.total_seconds()
+        until = clock.monotonic() + left
+        while left > 0 and not self.cancel_is_due:
+            if not clock.wait(self._interrupted, left):
+                return
             self._interrupted.clear()
             self.check()
             self.look()
+            left = until - clock.monotonic()
 
     def now(self) -> datetime:
         """Return the time as this process tells it."""

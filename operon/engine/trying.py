@@ -159,9 +159,9 @@ class Trial:
             self._run.wait(past.next_at - self._run.now())
 
     def _past(self) -> Past:
-        """Return earlier attempts; a fresh run, or one try only, cannot have any."""
+        """Return earlier attempts; only where an earlier claim ended can be any."""
         run = self._run
-        if not run.was_claimed or self._operation.retry.attempts == 1:
+        if not run.was_claimed or self._position != run.recorded + 1:
             return _NO_PAST
         patience = RunPatience(run)
         while True:

@@ -224,4 +224,11 @@ class Keeper:
             return
         self._confirmed_at = now
         self.heartbeat.tell()
-        services.finisher.confirm(pending)
+        with services.database.reading() as connection:
+            held = claims.held_by(connection, services.executor)
+        # a run that is still held has lost its finish in a crash before that commit
+        services.finisher.confirm({
+            run_id: how
+            for run_id, how in pending.items()
+            if held.get(run_id) != how.lease.epoch
+        })

@@ -160,9 +160,11 @@ def test_a_finish_lost_by_a_crash_is_sent_again(
     """`run` had its answer; the row must come to say the same, by itself."""
 
     def crash(point: Point, run_id: str) -> None:
-        if point is Point.FINISHED and run_id == "r":
+        if point is Point.FINISHED and run_id == "r" and not crashes:
+            crashes.append(point)
             forgetful.kill()
 
+    crashes: list[Point] = []
     operon = make_operon(
         crashing.url,
         probe=crash,

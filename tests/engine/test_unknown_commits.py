@@ -163,6 +163,21 @@ def test_an_answer_that_comes_late_and_is_cut_then_is_no_reason_to_repeat(
     assert len(shop.happened(ledger)) == (0 if case.card == "declined" else 1)
 
 
+@pytest.mark.parametrize("lost", ["cut_before", "lose_reply_to"])
+def test_a_record_lost_before_its_commit_was_sent_repeats_no_activity(
+    quiet, wire, ledger, lost
+):
+    """Nothing is unknown then: it was rolled back, and the outcome is at hand."""
+    fault = getattr(wire, lost)(Nth("INSERT INTO OPERON_CHECKPOINTS", 2))
+
+    _run(quiet, CASES["activity"])
+
+    assert fault.happened.is_set()
+    _assert_happened_once(quiet, CASES["activity"])
+    assert len(shop.happened(ledger)) == 1
+    assert quiet.get_run("r").epoch == 1
+
+
 @pytest.mark.parametrize("name", ["step", "activity", "error", "last step"])
 def test_the_run_is_claimed_again_before_anything_else_happens(quiet, wire, name):
     wire.lose_reply_to(CASES[name].pattern())
@@ -388,15 +403,31 @@ def test_a_transaction_whose_commit_hangs_is_waited_for(
     assert hurried.run(place("book"), id="ghost") == order_id
 
 
-def test_many_runs_survive_a_server_whose_commits_hang(hurried, frozen, ledger):
+def test_a_claim_whose_commit_hangs_strands_no_run(hurried, frozen, ledger, caplog):
+    """The answer is lost: the heartbeat finds the runs that are here only by rows."""
     handles = [hurried.start(Checkout("book"), id=f"many-{n}") for n in range(10)]
     frozen.freeze()
     hurried.launch()
     eventually(lambda: frozen.waiting("IPC", "SyncRep"))
-    eventually(lambda: frozen.waiting("Lock"))
+    eventually(lambda: "claiming failed" in caplog.text)
     frozen.thaw()
 
     for handle in handles:
         handle.result(timedelta(seconds=30))
         assert _committed(hurried, handle.id) == (1, 1, [1, 2, 3])
-    assert max(Counter(shop.happened(ledger)).values()) <= 2
+    assert set(Counter(shop.happened(ledger)).values()) == {1}
+
+
+def test_the_heart_beats_on_while_a_commit_hangs(hurried, frozen, ledger):
+    """Also the commit that confirms finishes, which moves the same row."""
+    beats = "SELECT max(heartbeat_at) FROM operon_executors"
+    hurried.run(Checkout("book"), id="finished")
+    frozen.freeze()
+    eventually(lambda: frozen.waiting("IPC", "SyncRep"))
+    before = frozen._server.execute(beats, "frozen")
+
+    eventually(
+        lambda: frozen._server.execute(beats, "frozen") > before,
+        timeout=5,
+        saying="the heart stands still",
+    )
