@@ -68,6 +68,7 @@ class Options(TypedDict, total=False):
 ISOLATION_LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 _MIGRATE = ("auto", "verify", "never")
 _LEASE_IN_HEARTBEATS = 3  # so many must fit, or one slow beat costs the lease
+_LEAST_PAYLOAD = 1024  # bytes; the summary of an error must fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,12 @@ class Settings:
         _refuse_unless(
             fits, "lease", self.lease, f"use at least {_LEASE_IN_HEARTBEATS} heartbeats"
         )
+        patience = self.database_patience
+        waits = patience >= timedelta(0)
+        _refuse_unless(waits, "database_patience", patience, "use no negative one")
+        holds = self.payload_max >= _LEAST_PAYLOAD
+        cure = f"use at least {_LEAST_PAYLOAD} bytes"
+        _refuse_unless(holds, "payload_max", self.payload_max, cure)
 
 
 def settings(given: Options, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -14,6 +14,7 @@ from operon.codec.failures import can_be_found
 from operon.codec.failures import decode_error
 from operon.codec.failures import encode_error
 from operon.codec.failures import error_summary
+from operon.codec.failures import wrap_error
 from operon.codec.fields import FieldsCodec
 from operon.codec.payload import PayloadCodec
 from operon.codec.payload import Payloads
@@ -35,4 +36,5 @@ __all__ = [
     "error_summary",
     "load_columns",
     "type_codec",
+    "wrap_error",
 ]

@@ -21,6 +21,7 @@ import msgspec
 
 from operon.codec._refusals import NotEncodable
 from operon.codec._refusals import Undecodable
+from operon.codec.payload import Payloads
 from operon.codec.types import type_codec
 
 _NATIVE = frozenset({type(None), bool, int, float, str})
@@ -54,6 +55,7 @@ class _Failure(msgspec.Struct):
     traceback: str | None = None
 
 
+_BRIEF = 200  # characters
 _FAILURES = msgspec.json.Decoder(_Failure)
 
 
@@ -72,6 +74,20 @@ def encode_error(error: Exception, traceback: str | None = None) -> str:
         traceback=None if traceback is None else _clean(traceback),
     )
     return msgspec.json.encode(failure).decode()
+
+
+def wrap_error(error: Exception, payloads: Payloads) -> tuple[str, str | None]:
+    """Return what to store for *error*, and the name of the codec that made it.
+
+    Of an error that is too large to be stored, class and the beginning of its
+    text are; it is never rebuilt.
+    """
+    try:
+        return payloads.wrap(encode_error(error), "error")
+    except NotEncodable:
+        message = _message(error)[:_BRIEF]
+        brief = _Failure(_name(type(error)), None, {}, f"{message}…", [])
+        return payloads.wrap(msgspec.json.encode(brief).decode(), "error")
 
 
 def decode_error(text: str) -> Exception | UnknownError:

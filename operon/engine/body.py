@@ -3,7 +3,7 @@
 from typing import Any
 
 from operon.codec import NotEncodable
-from operon.codec import encode_error
+from operon.codec import wrap_error
 from operon.context import CurrentRun
 from operon.context import Place
 from operon.context import entered
@@ -110,7 +110,7 @@ def _raised(run: ActiveRun, error: BaseException) -> Finish:
 
 def raised(run: ActiveRun, status: RunStatus, error: Exception) -> Finish:
     """Return the end of *run* in *status*, with *error* as its reason."""
-    text, codec = run.services.payloads.wrap(encode_error(error), "error")
+    text, codec = wrap_error(error, run.services.payloads)
     return Finish(lease=run.lease, status=status, error=text, codec=codec)
 
 

@@ -16,8 +16,8 @@ from operon.codec import TypeCodec
 from operon.codec import Undecodable
 from operon.codec import UnknownError
 from operon.codec import decode_error
-from operon.codec import encode_error
 from operon.codec import type_codec
+from operon.codec import wrap_error
 from operon.engine.faults import Fault
 from operon.engine.faults import classify
 from operon.engine.flow import ClaimAgain
@@ -84,10 +84,12 @@ def _await_lease(run: ActiveRun) -> None:
     """Begin nothing while the executor's lease may be about to end.
 
     Only for liveness, so that work is not done in vain: the fence alone is safe.
+    But an activity that the new holder has recorded should not happen once more.
     """
     patience = RunPatience(run)
     while not run.services.may_begin():
         patience.wait(Rejected(Fault.AWAY, sent=False))
+    run.heed()
 
 
 def matching(run: ActiveRun, operation: Operation, recorded: Record) -> Record:
@@ -185,7 +187,7 @@ def failed(
     attempts: int,
 ) -> Record:
     """Return the record of an error, and keep where it was raised for this process."""
-    text, codec = run.services.payloads.wrap(encode_error(error), "error")
+    text, codec = wrap_error(error, run.services.payloads)
     run.tracebacks[position] = error.__traceback__
     return Record(
         position=position,

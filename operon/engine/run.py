@@ -141,6 +141,12 @@ class ActiveRun:
         """Wake the run if it waits; it then looks at its row."""
         self._interrupted.set()
 
+    def heed(self) -> None:
+        """Look at the row if the run was interrupted since it last looked."""
+        if self._interrupted.is_set():
+            self._interrupted.clear()
+            self.look()
+
     def wait(self, duration: timedelta) -> None:
         """Wait *duration*; when interrupted, look why, and go on unless it matters."""
         clock, left = self.services.clock, duration.total_seconds()

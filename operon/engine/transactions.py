@@ -3,6 +3,7 @@
 from sqlalchemy import Connection
 
 from operon.engine.faults import Fault
+from operon.engine.faults import sqlstate_of
 from operon.engine.flow import IdTaken
 from operon.engine.patience import Patience
 from operon.engine.record import answer
@@ -17,6 +18,8 @@ from operon.store import checkpoints
 from operon.store import runs
 from operon.store.runs import Beginning
 from operon.transaction import Invocation
+
+_READ_ONLY = "25006"  # SQLSTATE
 
 
 def transact(run: ActiveRun) -> object:
@@ -55,6 +58,9 @@ def read(run: ActiveRun) -> object:
         try:
             return _attempt(run, invocation, 1, read_only=True)
         except Rejected as refusal:
+            cause = refusal.__cause__
+            if cause is not None and sqlstate_of(cause) == _READ_ONLY:
+                raise cause from None  # its own write; the server may well be able to
             patience.wait(refusal)
 
 

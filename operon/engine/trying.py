@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy import exc
 
-from operon.codec import encode_error
 from operon.codec import error_summary
+from operon.codec import wrap_error
 from operon.engine.faults import sqlstate_of
 from operon.engine.patience import RunPatience
 from operon.engine.record import answer
@@ -114,7 +114,7 @@ class Trial:
         """Record a failed attempt, then wait until the next one is due."""
         run, delay = self._run, self._operation.retry.wait_after(self._number)
         services = run.services
-        text, codec = services.payloads.wrap(encode_error(error), "error")
+        text, codec = wrap_error(error, services.payloads)
         failure = Failure(
             position=self._position,
             kind=self._operation.kind,

@@ -127,9 +127,9 @@ class Heartbeat:
         now = services.clock.monotonic()
         if self._last is None or now - self._last > services.lease.total_seconds() / 2:
             self.peers.forget()
-        self._last = now
         self.peers.observe(others, strangers, at=now)
         self._compare(held)
+        self._last = now  # last: whoever finds it fresh has been interrupted by then
 
     def _announce(self, connection: Connection) -> None:
         backend, clock = self.services.database.backend, self.services.clock

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 from sqlalchemy import Engine
 from sqlalchemy import exc
+from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
 from operon.errors import ConfigurationError
@@ -124,11 +125,7 @@ class Detached:
 
 
 def _refuse_unfit(engine: Engine) -> None:
-    if engine.dialect.name == "sqlite" and engine.url.database in {
-        None,
-        "",
-        ":memory:",
-    }:
+    if engine.dialect.name == "sqlite" and _is_in_memory(engine.url):
         raise ConfigurationError(
             "an SQLite database in memory",
             "forgets every run when the process ends",
@@ -144,3 +141,9 @@ def _refuse_unfit(engine: Engine) -> None:
             "cannot commit a step's rows together with its checkpoint",
             cure="create the engine without isolation_level",
         )
+
+
+def _is_in_memory(url: URL) -> bool:
+    """Tell whether SQLite keeps the database at *url* in memory only."""
+    name = url.database or ":memory:"
+    return name in {":memory:", "file::memory:"} or url.query.get("mode") == "memory"

@@ -5,10 +5,12 @@ dies by SIGKILL at each of them and another one makes the same call again.
 """
 
 import json
+import os
 import signal
 from collections import Counter
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func
@@ -51,6 +53,7 @@ def crash_everywhere(database, directory, scenario: str, *bug: str):
     return report["clean"], report["crashed"], said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", REACHED)
 def test_a_crash_at_any_event_changes_nothing(database, tmp_path, scenario):
     clean, crashed, said = crash_everywhere(database, tmp_path, scenario)
@@ -72,7 +75,7 @@ def test_a_crash_at_any_event_changes_nothing(database, tmp_path, scenario):
         assert found["ledger"] == _effects(clean, found), at
     repeated = sum(found["ledger"] == 2 for found in crashed)
     assert 2 <= repeated <= 9 or clean["ledger"] == 0  # that window was visited
-    print(f"{scenario} on {database.dialect}: {len(crashed)} events")  # noqa: T201 - a measure, shown by -s
+    print(f"{scenario} on {database.dialect}: {len(crashed)} events")
 
 
 def _effects(clean, found) -> int:
@@ -100,7 +103,7 @@ class HastyClock(SystemClock):
 
 
 @pytest.fixture
-def quiet(make_operon, postgres_database, wire):
+def quiet(make_operon, postgres_database, wire, ledger):
     """An Operon behind the wire whose heartbeat is silent: every message is a run's."""
     operon = make_operon(
         wire.url(postgres_database.url),
@@ -117,7 +120,7 @@ def quiet(make_operon, postgres_database, wire):
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("scenario", ["run", "transaction"])
 def test_a_connection_cut_at_any_message_changes_nothing(
-    quiet, postgres_database, wire, ledger, scenario, after
+    quiet, postgres_database, wire, scenario, after
 ):
     def execute(sku: str) -> int:
         asked = shop.Checkout(sku) if scenario == "run" else shop.place(sku)
@@ -139,11 +142,11 @@ def test_a_connection_cut_at_any_message_changes_nothing(
 
     assert cuts > (20 if scenario == "run" else 5)
     if scenario == "run":
-        times = Counter(shop.happened(ledger)).values()
+        times = Counter(shop.happened(Path(os.environ[shop.LEDGER]))).values()
         assert len(times) == cuts + 2
         assert max(times) <= 2
         assert sum(times) - len(times) <= 12  # only where its record was cut
-    print(f"{scenario}: {cuts} cuts")  # noqa: T201 - a measure, shown by -s
+    print(f"{scenario}: {cuts} cuts")
 
 
 def _rows_of(engine, sku: str):

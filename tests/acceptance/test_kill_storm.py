@@ -25,14 +25,14 @@ STOCK = 1000
 KILLS = 32
 PATIENCE = 60.0  # seconds for one bit of progress, on a busy machine
 
-DAWDLE = {"sqlite": 0.004, "postgresql": 0.12}  # seconds at most, at each point
+DAWDLE = {"sqlite": 0.004, "postgresql": 0.1}  # seconds at most, at each point
 PROCESSES = {"sqlite": 1, "postgresql": 2}
 
 
 @pytest.fixture
 def seed() -> int:
     seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")  # noqa: T201 - to repeat a failure
+    print(f"seed {seed}")
     return seed
 
 
@@ -53,7 +53,7 @@ def test_a_program_killed_at_random_loses_and_repeats_nothing(database, seed):
     try:
         while kills < KILLS:
             before = _progress(engine)
-            wanted = chance.randint(1, 14)
+            wanted = chance.randint(1, 16)
             eventually(
                 lambda: _progress(engine) >= min(before + wanted, 3 * RUNS),  # noqa: B023 - called at once
                 timeout=PATIENCE,
@@ -73,7 +73,7 @@ def test_a_program_killed_at_random_loses_and_repeats_nothing(database, seed):
     assert sum(survived) >= 30, "too few of them were killed while they worked"
     _assert_everything_happened_once(engine)
     took, again = time.monotonic() - began, _recovered(engine)
-    print(f"{database.dialect}: {kills} kills, {again} taken over, {took:.1f} s")  # noqa: T201 - a measure
+    print(f"{database.dialect}: {kills} kills, {again} taken over, {took:.1f} s")
 
 
 def _progress(engine) -> int:

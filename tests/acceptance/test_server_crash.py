@@ -10,9 +10,11 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Engine
 from sqlalchemy import create_engine
 from sqlalchemy import func
 from sqlalchemy import select
@@ -27,6 +29,7 @@ from operon.status import RunStatus
 from tests.acceptance.storm import SKUS
 from tests.fix_db import Database
 from tests.fix_db import _migrate
+from tests.postgres import PostgresServer
 from tests.processes import Child
 from tests.processes import eventually
 from tests.shop import Checkout
@@ -41,34 +44,42 @@ CRASHES = 5
 STOCK = 1000
 
 
+@dataclass(frozen=True)
+class Crashing:
+    """A migrated database with a shop, on a server that may be killed."""
+
+    server: PostgresServer
+    url: str
+    engine: Engine
+    """Looks at what is committed, each time by a connection of its own."""
+
+    def crash(self) -> None:
+        """Kill the server and start it again."""
+        self.server.kill()
+        self.server.start()
+
+    def status(self, run_id: str) -> RunStatus | None:
+        """Return what the row of *run_id* says; None if there is none."""
+        with Session(self.engine) as session:
+            run = session.get(WorkflowRun, run_id)
+            return None if run is None else run.status
+
+
 @pytest.fixture
 def crashing(own_server):
-    """A migrated database on a server that may be killed, with a shop."""
     own_server.create_database("crashing")
     database = Database(own_server.url("crashing"), "postgresql")
     _migrate(database)
     engine = create_engine(database.url, poolclass=NullPool)
     create_shop(engine, "book", *SKUS, stock=STOCK)
-    return database
-
-
-@pytest.fixture
-def engine(crashing):
-    """Looks at what is committed, each time by a connection of its own."""
-    return create_engine(crashing.url, poolclass=NullPool)
-
-
-def _crash(server) -> None:
-    server.kill()
-    server.start()
+    return Crashing(own_server, database.url, engine)
 
 
 @pytest.mark.slow
-def test_work_goes_on_by_itself_after_each_crash_of_the_server(
-    make_operon, own_server, crashing, engine
-):
+def test_work_goes_on_by_itself_after_each_crash_of_the_server(make_operon, crashing):
+    engine = crashing.engine
     seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")  # noqa: T201 - to repeat a failure
+    print(f"seed {seed}")
     chance = random.Random(seed)
     operon = make_operon(crashing.url)
     acknowledged: list[str] = []
@@ -98,7 +109,7 @@ def test_work_goes_on_by_itself_after_each_crash_of_the_server(
             wanted = _progress(engine) + chance.randint(20, 60)
             eventually(lambda: _progress(engine) >= wanted)  # noqa: B023 - called at once
             began = time.monotonic()
-            _crash(own_server)
+            crashing.crash()
             down = max(down, time.monotonic() - began)
         wanted = _progress(engine) + 30  # it goes on after the last one, too
         eventually(lambda: _progress(engine) >= wanted, timeout=30)
@@ -109,7 +120,7 @@ def test_work_goes_on_by_itself_after_each_crash_of_the_server(
         assert all(each.running for each in programs)
 
     _assert_everything_happened_once(engine, acknowledged)
-    print(f"{runs} runs, {CRASHES} crashes, down for {down:.1f} s at most")  # noqa: T201 - a measure
+    print(f"{runs} runs, {CRASHES} crashes, down for {down:.1f} s at most")
 
 
 def _progress(engine) -> int:
@@ -145,28 +156,29 @@ def _assert_everything_happened_once(engine, ids: list[str]) -> None:
 
 
 @pytest.fixture
-def forgetful(own_server):
+def forgetful(crashing):
     """The server writes asynchronous commits only after a long while."""
-    own_server.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
-    own_server.execute("ALTER SYSTEM SET wal_writer_flush_after = '1GB'")
-    own_server.execute("SELECT pg_reload_conf()")
-    return own_server
+    execute = crashing.server.execute
+    execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    execute("ALTER SYSTEM SET wal_writer_flush_after = '1GB'")
+    execute("SELECT pg_reload_conf()")
+    return crashing
 
 
 @pytest.mark.parametrize("launched", [False, True], ids=["alone", "launched"])
 def test_a_finish_lost_by_a_crash_is_sent_again(
-    make_operon, crashing, engine, forgetful, ledger, launched
+    make_operon, forgetful, ledger, launched
 ):
     """`run` had its answer; the row must come to say the same, by itself."""
 
     def crash(point: Point, run_id: str) -> None:
         if point is Point.FINISHED and run_id == "r" and not crashes:
             crashes.append(point)
-            forgetful.kill()
+            forgetful.server.kill()
 
     crashes: list[Point] = []
     operon = make_operon(
-        crashing.url,
+        forgetful.url,
         probe=crash,
         heartbeat=timedelta(milliseconds=200),
         lease=timedelta(seconds=20),
@@ -178,13 +190,13 @@ def test_a_finish_lost_by_a_crash_is_sent_again(
     services = operon._process.ready().services
     eventually(lambda: not services.finisher.unconfirmed())
     order_id = operon.run(Checkout("book"), id="r")
-    forgetful.start()
-    lost = _status(engine, "r") is RunStatus.RUNNING
+    forgetful.server.start()
+    lost = forgetful.status("r") is RunStatus.RUNNING
 
-    eventually(lambda: _status(engine, "r") is RunStatus.SUCCEEDED)
+    eventually(lambda: forgetful.status("r") is RunStatus.SUCCEEDED)
 
     assert lost, "the crash came too late: this test has tested nothing"
-    with Session(engine) as session:
+    with Session(forgetful.engine) as session:
         assert session.get_one(WorkflowRun, "r").output == str(order_id)
         orders = session.scalars(select(Order.id).where(Order.run_id == "r"))
         assert list(orders) == [order_id]
@@ -192,29 +204,23 @@ def test_a_finish_lost_by_a_crash_is_sent_again(
     assert operon.run(Checkout("book"), id="r") == order_id
 
 
-def _status(engine, run_id: str) -> RunStatus | None:
-    with Session(engine) as session:
-        run = session.get(WorkflowRun, run_id)
-        return None if run is None else run.status
-
-
 def test_a_start_lost_by_a_crash_before_its_first_step_begins_anew(
-    make_operon, crashing, engine, forgetful, ledger
+    make_operon, forgetful, ledger
 ):
     lost: list[bool] = []
 
     def crash(point: Point, run_id: str) -> None:
         if point is Point.BEGAN and run_id == "r" and not lost:
-            _crash(forgetful)
-            lost.append(_status(engine, "r") is None)
+            forgetful.crash()
+            lost.append(forgetful.status("r") is None)
 
-    operon = make_operon(crashing.url, probe=crash)
+    operon = make_operon(forgetful.url, probe=crash)
     operon.run(ThreeSteps("book"), id="before")
 
     order_id = operon.run(Checkout("book"), id="r")
 
     assert lost == [True], "the crash came too late: this test has tested nothing"
-    with Session(engine) as session:
+    with Session(forgetful.engine) as session:
         orders = session.scalars(select(Order.id).where(Order.run_id == "r"))
         assert list(orders) == [order_id]
     assert operon.get_run("r").status is RunStatus.SUCCEEDED
@@ -223,20 +229,20 @@ def test_a_start_lost_by_a_crash_before_its_first_step_begins_anew(
 
 @pytest.mark.parametrize("point", [Point.BEGAN, Point.RECORDED, Point.COMMITTED])
 def test_an_acknowledged_step_survives_a_crash_at_any_point_of_the_next(
-    make_operon, own_server, crashing, engine, ledger, point
+    make_operon, crashing, ledger, point
 ):
     crashes: list[Point] = []
 
     def crash(reached: Point, run_id: str) -> None:
-        if reached is point and _progress(engine) == 2 and not crashes:
+        if reached is point and _progress(crashing.engine) == 2 and not crashes:
             crashes.append(reached)
-            _crash(own_server)
+            crashing.crash()
 
     operon = make_operon(crashing.url, probe=crash)
     operon.run(Checkout("book"), id="r")
 
     assert crashes == [point]
-    with Session(engine) as session:
+    with Session(crashing.engine) as session:
         orders = session.scalars(select(Order.id).where(Order.run_id == "r"))
         assert len(list(orders)) == 1
     assert [each.position for each in operon.list_steps("r")] == [1, 2, 3]

@@ -1,4 +1,4 @@
-"""Executors that freeze, die, are cut off, told to stop, or never known: who goes on?"""
+"""Executors that freeze, die, are cut off or told to stop: who goes on, and when?"""
 
 import signal
 import time
@@ -107,7 +107,9 @@ FREEZING = [
     pytest.param(
         Point.RECORDED,
         marks=pytest.mark.xfail(
-            reason=_HOLDS_THE_RUN, raises=errors.ResultTimeoutError
+            reason=_HOLDS_THE_RUN,
+            raises=errors.ResultTimeoutError,
+            strict=False,  # psycopg sends the record at once, but not always
         ),
     ),
     Point.COMMITTED,
@@ -128,7 +130,7 @@ def test_a_frozen_executor_loses_its_run_and_adds_nothing_when_it_wakes(
         before = look.executors()[zombie.pid]
         with executor(postgres_database.url):
             seen_at = time.monotonic()
-            operon.handle("victim").result(timedelta(seconds=10))
+            operon.handle("victim").result(timedelta(seconds=8))
             took = time.monotonic() - seen_at
 
             assert is_frozen(zombie)
@@ -193,19 +195,19 @@ def test_a_woken_executor_takes_nothing_from_the_living(
     """While it was frozen their heartbeats did not move, as far as it knows."""
     look = Look(postgres_database.engine())
     operon = make_operon(postgres_database.url)
-    with executor(postgres_database.url) as sleeper:
-        with executor(postgres_database.url) as worker_:
-            eventually(lambda: len(look.executors()) == 2)
-            sleeper.stop()
-            for n in range(4):
-                operon.start(worker.Waiting("book"), id=f"r-{n}")
-            eventually(lambda: len(shop.happened(ledger)) == 4)
-            _pass(2 * LEASE)
-            sleeper.resume()
-            _pass(LEASE)
-            gate.touch()
-            eventually(lambda: look.statuses() == {RunStatus.SUCCEEDED: 4})
-            holder = look.executors()[worker_.pid].id
+    url = postgres_database.url
+    with executor(url) as sleeper, executor(url) as awake:
+        eventually(lambda: len(look.executors()) == 2)
+        sleeper.stop()
+        for n in range(4):
+            operon.start(worker.Waiting("book"), id=f"r-{n}")
+        eventually(lambda: len(shop.happened(ledger)) == 4)
+        _pass(2 * LEASE)
+        sleeper.resume()
+        _pass(LEASE)
+        gate.touch()
+        eventually(lambda: look.statuses() == {RunStatus.SUCCEEDED: 4})
+        holder = look.executors()[awake.pid].id
 
     for n in range(4):
         run = look.run(f"r-{n}")
@@ -450,8 +452,8 @@ def test_an_interrupted_run_is_stuck_nowhere(make_operon, database, ledger, poin
         orders = session.scalars(select(Order.id).where(Order.run_id == "r"))
         assert list(orders) == [order_id]
     assert [each.position for each in operon.list_steps("r")] == [1, 2, 3]
-    lost = point in {Point.EFFECT_DONE}
-    assert len(shop.happened(ledger)) == 1 + lost
+    repeated = point is Point.EFFECT_DONE
+    assert len(shop.happened(ledger)) == 1 + repeated
 
 
 def test_a_run_given_up_by_its_caller_is_continued_by_an_executor(

@@ -189,10 +189,10 @@ def main() -> None:
         probe=Freezer(point[0] if point else None),
     )
     operon.launch()
-    print("launched", flush=True)  # noqa: T201 - told to whoever started this
+    print("launched", flush=True)
     told.get()
     operon.shutdown(timedelta(seconds=20))
-    print("shut down", flush=True)  # noqa: T201 - as above
+    print("shut down", flush=True)
 
 
 if __name__ == "__main__":

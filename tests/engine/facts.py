@@ -55,14 +55,14 @@ def status(operon: Operon, run_id: str) -> str:
     return str(operon.get_run(run_id).status)
 
 
-def tamper(operon: Operon, run_id: str, position: int | None, **values: Any) -> None:
-    """Overwrite what is stored: of the run, or of its checkpoint at *position*."""
+def tamper(operon: Operon, run_id: str, at: int | None, **values: Any) -> None:
+    """Overwrite what is stored: of the run, or of its checkpoint *at* a position."""
     with Session(operon.engine) as session, session.begin():
-        if position is None:
+        if at is None:
             change = update(WorkflowRun).where(WorkflowRun.id == run_id)
         else:
             change = update(Checkpoint).where(
-                Checkpoint.run_id == run_id, Checkpoint.position == position
+                Checkpoint.run_id == run_id, Checkpoint.position == at
             )
         session.execute(change.values(values))
 

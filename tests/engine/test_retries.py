@@ -264,7 +264,8 @@ def test_the_wait_that_a_crash_cut_short_is_waited_to_its_end(unwaiting, waits):
                 return super().wait(event, seconds)
             raise KeyboardInterrupt
 
-    retry = Retry(attempts=2, delay=timedelta(seconds=90), jitter=0)
+    long = timedelta(seconds=90)
+    retry = Retry(attempts=2, delay=long, cap=long, jitter=0)
     real, services = waits, unwaiting._process.made().services
     unwaiting.run(flaky("activity", Retry(), lambda: 1)())  # the heartbeat is there
     workflow = flaky("step", retry, work)

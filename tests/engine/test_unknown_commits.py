@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func
@@ -332,21 +333,38 @@ def hurried(make_operon, frozen):
     return operon
 
 
-_GHOSTS = {
-    "step": ("reserve", False),
-    "activity": ("charge", True),
-    "last step": ("settle", False),
-}
+_GHOSTS = {"step": "reserve", "activity": "charge", "last step": "settle"}
+
+
+@pytest.fixture
+def freeze_after(frozen, ledger, monkeypatch):
+    """Freeze the server when an operation of a checkout has done its work, once."""
+
+    def freeze_after(operation: str) -> Path:
+        real = Checkout.__dict__[operation].function
+        done = threading.Event()
+
+        def freezing(self, *args):
+            value = real(self, *args)
+            if not done.is_set():
+                done.set()
+                frozen.freeze()
+                eventually(lambda: _setting(frozen) == "ghost")
+            return value
+
+        monkeypatch.setattr(Checkout.__dict__[operation], "function", freezing)
+        return ledger
+
+    return freeze_after
 
 
 @pytest.mark.parametrize("name", _GHOSTS)
 def test_a_commit_that_hangs_is_waited_for_by_the_next_claim(
-    hurried, frozen, background, ledger, monkeypatch, name
+    hurried, frozen, background, freeze_after, name
 ):
     """The client cuts; the server goes on waiting; nobody may decide before it."""
-    operation, _ = _GHOSTS[name]
     run_id = f"ghost-{name}"
-    _freeze_before_commit_of(operation, frozen, monkeypatch)
+    ledger = freeze_after(_GHOSTS[name])
     stock = _stock(hurried)
 
     called: Future[int] = background.submit(hurried.run, Checkout("book"), id=run_id)
@@ -363,22 +381,6 @@ def test_a_commit_that_hangs_is_waited_for_by_the_next_claim(
     assert _stock(hurried) == stock - 1
     assert len(shop.happened(ledger)) == 1
     assert hurried.get_run(run_id).epoch >= 2
-
-
-def _freeze_before_commit_of(operation: str, frozen: Frozen, monkeypatch) -> None:
-    """Freeze the server when *operation* has done its work, once."""
-    real = Checkout.__dict__[operation].function
-    done = threading.Event()
-
-    def freezing(self, *args):
-        value = real(self, *args)
-        if not done.is_set():
-            done.set()
-            frozen.freeze()
-            eventually(lambda: _setting(frozen) == "ghost")
-        return value
-
-    monkeypatch.setattr(Checkout.__dict__[operation], "function", freezing)
 
 
 def _setting(frozen: Frozen) -> str:
