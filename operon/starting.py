@@ -3,10 +3,13 @@
 from typing import Literal
 
 from sqlalchemy import Connection
+from sqlalchemy import exc
 from sqlalchemy.orm import Session
 
 from operon.context import Place
 from operon.context import frame
+from operon.engine.faults import Fault
+from operon.engine.faults import classify
 from operon.engine.patience import insist
 from operon.engine.services import Services
 from operon.errors import MisuseError
@@ -36,9 +39,18 @@ def start(
         write(services, services.database.joined(session), asked, on_conflict)
         return
 
+    in_doubt = False
+
     def alone() -> None:
-        with services.database.single() as connection:
-            write(services, connection, asked, on_conflict)
+        nonlocal in_doubt
+        # an earlier try, its reply lost, may have written what is found now
+        strictness: OnConflict = "return" if in_doubt else on_conflict
+        try:
+            with services.database.single() as connection:
+                write(services, connection, asked, strictness)
+        except exc.SQLAlchemyError as error:
+            in_doubt = in_doubt or classify(error) is Fault.LOST
+            raise
 
     insist(services.clock, services.patience, alone)
 

@@ -9,13 +9,16 @@ from sqlalchemy import exc
 from operon.codec import Undecodable
 from operon.engine.body import play
 from operon.engine.body import raised
+from operon.engine.faults import Fault
 from operon.engine.flow import ClaimAgain
 from operon.engine.flow import GaveUp
 from operon.engine.flow import IdTaken
 from operon.engine.flow import LeaseLost
 from operon.engine.flow import MustDie
 from operon.engine.flow import Stopping
+from operon.engine.patience import Patience
 from operon.engine.patience import RunPatience
+from operon.engine.patience import impatient
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.services import Services
@@ -46,11 +49,15 @@ def attend(run: ActiveRun) -> Finish | None:
         DatabaseUnavailableError: A caller waits, and the patience is over.
         ExecutorStoppedError: A caller waits, and this process was shut down.
     """
+    patience, progress = _doubt(run), run.recorded
     try:
         while True:
             try:
                 return _lived(run)
             except ClaimAgain:
+                if run.recorded > progress:
+                    patience, progress = _doubt(run), run.recorded
+                patience.wait(Rejected(Fault.LOST, sent=True))
                 run = _claimed_again(run)
     except LeaseLost:
         return None
@@ -61,6 +68,12 @@ def attend(run: ActiveRun) -> Finish | None:
         return None
     except GaveUp as tired:
         raise tired.error from tired.error.__cause__
+
+
+def _doubt(run: ActiveRun) -> Patience:
+    """Return the patience with commits whose outcome is unknown, one after another."""
+    limit = run.services.patience if run.foreground else None
+    return impatient(run.services.clock, limit)
 
 
 def _lived(run: ActiveRun) -> Finish:

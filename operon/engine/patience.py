@@ -86,8 +86,8 @@ class RunPatience(Patience):
             self._run.break_with(GaveUp(error))
 
 
-def impatient(clock: Clock, limit: timedelta) -> Patience:
-    """Return the patience of somebody who waits outside a run, for *limit*."""
+def impatient(clock: Clock, limit: timedelta | None) -> Patience:
+    """Return a patience that ends after *limit*, and that nothing interrupts."""
     never = threading.Event()
 
     def wait(duration: timedelta) -> None:

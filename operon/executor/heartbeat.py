@@ -95,20 +95,11 @@ class Heartbeat:
             )
 
     def tell(self) -> None:
-        """Move the heartbeat at once, from any thread, by a synchronous commit.
-
-        What this executor says of itself is known, and durable with whatever it
-        committed before, when this returns.
-        """
+        """Move the heartbeat at once, from any thread: what it says has changed."""
         services = self.services
+        backend, presence = services.database.backend, self.presence()
         with services.database.transaction() as connection:
-            executors.beat(
-                connection,
-                services.database.backend,
-                self.presence(),
-                clock=services.clock,
-                lazily=False,
-            )
+            executors.beat(connection, backend, presence, clock=services.clock)
 
     def beat(self) -> None:
         """Move the heartbeat, then see who else beats and what we hold.

@@ -223,7 +223,7 @@ class Keeper:
         if not pending or now - self._confirmed_at < interval:
             return
         self._confirmed_at = now
-        self.heartbeat.tell()
+        services.database.make_durable()
         with services.database.reading() as connection:
             held = claims.held_by(connection, services.executor)
         # a run that is still held has lost its finish in a crash before that commit

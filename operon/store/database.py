@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 from sqlalchemy import Engine
 from sqlalchemy import exc
+from sqlalchemy import func
+from sqlalchemy import literal
+from sqlalchemy import select
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 
@@ -78,6 +81,18 @@ class Database:
         """Open a transaction that only reads; on SQLite it waits for no writer."""
         with self._reading.connect() as connection:
             yield connection
+
+    def make_durable(self) -> None:
+        """Return once whatever this server acknowledged before cannot be lost.
+
+        A synchronous commit of next to nothing, which locks no row: asynchronous
+        commits that came before it are on disk, and on the standby, with it.
+        """
+        if self.backend.name != "postgresql":
+            return
+        with self.single() as connection:
+            note = func.pg_logical_emit_message(literal(value=True), "operon", "")
+            connection.execute(select(note))
 
     def detached(self) -> "Detached":
         """Return a connection of its own, outside the pool."""

@@ -72,11 +72,10 @@ def beat(
     presence: Presence,
     *,
     clock: Clock,
-    lazily: bool = True,
 ) -> bool:
     """Move the heartbeat of *presence*; return False if its row is gone.
 
-    *lazily*, its COMMIT does not wait for the disk, nor for a standby that is away.
+    Its COMMIT does not wait for the disk, nor for a standby that is away.
     """
     statement = (
         update(EXECUTORS)
@@ -86,7 +85,7 @@ def beat(
             workflows=presence.workflows,
             queues=presence.queues,
         )
-        .returning(EXECUTORS.c.id, *(backend.lazy_commit() if lazily else ()))
+        .returning(EXECUTORS.c.id, *backend.lazy_commit())
     )
     return connection.execute(statement).first() is not None
 

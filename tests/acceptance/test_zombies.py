@@ -109,7 +109,6 @@ FREEZING = [
         marks=pytest.mark.xfail(
             reason=_HOLDS_THE_RUN,
             raises=errors.ResultTimeoutError,
-            strict=False,  # psycopg sends the record at once, but not always
         ),
     ),
     Point.COMMITTED,

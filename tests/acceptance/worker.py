@@ -9,6 +9,7 @@ SIGSTOP, heartbeat and all; SIGTERM shuts it down in order.
 import os
 import signal
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -174,7 +175,8 @@ class Freezer:
         del run_id
         if point == self._point:
             self._point = None
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # to this thread: another one might let this go on for a moment
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-# ruff: noqa: ARG001, ARG002 - only the declarations count
+# ruff: noqa: ARG002 - only the declarations count
 
 """What the checkers infer from `operon.run` and `operon.start`."""
 

@@ -1,5 +1,3 @@
-# ruff: noqa: ARG001 - only the declarations count
-
 """What the checkers make of transactions and their invocations."""
 
 from typing import TypeVar

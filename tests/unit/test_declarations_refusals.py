@@ -1,4 +1,4 @@
-# ruff: noqa: ARG001, ARG005 - a declaration need not use its session
+# ruff: noqa: ARG005 - a declaration need not use its session
 
 import dataclasses
 from dataclasses import InitVar

@@ -1,4 +1,4 @@
-# ruff: noqa: ARG001, ARG002 - a declaration need not use its session
+# ruff: noqa: ARG002 - a declaration need not use its session
 
 import functools
 import re
