@@ -25,7 +25,10 @@ class Point(StrEnum):
     FLUSHED = "flushed"
     """The step's pending rows were sent; the checkpoint was not."""
     RECORDED = "recorded"
-    """The checkpoint was sent; COMMIT was not."""
+    """The checkpoint was sent; COMMIT was not.
+
+    On PostgreSQL they leave in one message: it is about to be sent.
+    """
     COMMITTED = "committed"
     """The database has acknowledged the operation's COMMIT."""
     EFFECT_DONE = "effect done"

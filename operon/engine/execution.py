@@ -49,16 +49,8 @@ def attend(run: ActiveRun) -> Finish | None:
         DatabaseUnavailableError: A caller waits, and the patience is over.
         ExecutorStoppedError: A caller waits, and this process was shut down.
     """
-    patience, progress = _doubt(run), run.recorded
     try:
-        while True:
-            try:
-                return _lived(run)
-            except ClaimAgain:
-                if run.recorded > progress:
-                    patience, progress = _doubt(run), run.recorded
-                patience.wait(Rejected(Fault.LOST, sent=True))
-                run = _claimed_again(run)
+        return _persevere(run)
     except LeaseLost:
         return None
     except Stopping:
@@ -68,6 +60,19 @@ def attend(run: ActiveRun) -> Finish | None:
         return None
     except GaveUp as tired:
         raise tired.error from tired.error.__cause__
+
+
+def _persevere(run: ActiveRun) -> Finish:
+    """Execute *run* under one claim after another, until a claim lives to its end."""
+    patience, progress = _doubt(run), run.recorded
+    while True:
+        try:
+            return _lived(run)
+        except ClaimAgain:
+            if run.recorded > progress:
+                patience, progress = _doubt(run), run.recorded
+            patience.wait(Rejected(Fault.LOST, sent=True))
+            run = _claimed_again(run)
 
 
 def _doubt(run: ActiveRun) -> Patience:

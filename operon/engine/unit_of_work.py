@@ -2,7 +2,7 @@
 
 This is the only place that commits business rows. The rows, the fence and the
 checkpoint are one transaction: the record is sent when the session has flushed and
-every listener has had its say, in one flush with COMMIT.
+every listener has had its say, in one message with COMMIT.
 """
 
 from collections.abc import Callable
@@ -50,6 +50,7 @@ class UnitOfWork:
         self.flushing = False
         self.touched = False
         self.rolled_back = False
+        self.suffix = ""
         self.refusal: CommitInStepError | None = None
         self.first_error: BaseException | None = None
         self._first_fault = Fault.USER
@@ -84,23 +85,26 @@ class UnitOfWork:
         self._services.probe(Point.COMMITTED, self._run_id)
 
     def send_record(self, connection: Connection) -> None:
-        """Send the record in one flush with COMMIT; SQLAlchemy is about to commit."""
+        """Send the record as the last statement; SQLAlchemy is about to commit.
+
+        Where the database can take both in one message, COMMIT is part of it.
+        """
         if self._send is None:
             return
         self._sent = True
         database = self._services.database
-        try:
-            with (
-                database.commits.watched(connection),
-                database.backend.committing(connection),
-            ):
-                self._services.renew(connection)
-                self._send(connection)
+        together = database.backend.commit_suffix != ""
+        with (
+            database.commits.watched(connection),
+            database.backend.committing(connection),
+        ):
+            self._services.renew(connection)
+            if together:
                 self._services.probe(Point.RECORDED, self._run_id)
-        except exc.DBAPIError:
-            raise
-        except Exception as error:
-            raise self._wrapped(error) from error
+            self.suffix = database.backend.commit_suffix
+            self._send(connection)
+            if not together:
+                self._services.probe(Point.RECORDED, self._run_id)
 
     def end(self) -> None:
         """Close the session; whatever was not committed is rolled back."""
@@ -163,16 +167,6 @@ class UnitOfWork:
         if self.touched and not backend.in_transaction(self.connection):
             call = "the driver's own commit(), rollback() or close()"
             raise CommitInStepError(call, step=self.step)
-
-    def _wrapped(self, error: Exception) -> Exception:
-        """Return *error* as SQLAlchemy would have raised it, if it is the driver's."""
-        dialect = self.connection.dialect
-        base = dialect.loaded_dbapi.Error
-        if not isinstance(error, base):
-            return error
-        wrapped = exc.DBAPIError.instance("COMMIT", None, error, base, dialect=dialect)
-        assert isinstance(wrapped, Exception)  # noqa: S101 - narrows the type only
-        return wrapped
 
     def _roll_back_by_driver(self) -> None:
         """Roll back what SQLAlchemy takes for ended since its COMMIT was refused."""

@@ -73,11 +73,14 @@ class Backend(Protocol):
         """Hold the right to write, where this process must take turns."""
         ...
 
-    def committing(self, connection: Connection) -> AbstractContextManager[None]:
-        """Let what is executed in the block travel together with COMMIT.
+    commit_suffix: str
+    """What to add to the last statement, so that COMMIT is part of its message."""
 
-        Where the driver can do that, the transaction has ended when the block ends;
-        elsewhere the caller's own COMMIT is still to come.
+    def committing(self, connection: Connection) -> AbstractContextManager[None]:
+        """Execute the last statement of a transaction in the block.
+
+        With `commit_suffix` added to it, the transaction has ended when the block
+        ends; without, the caller's own COMMIT is still to come.
         """
         ...
 
@@ -98,6 +101,7 @@ class PostgreSQL:
     """PostgreSQL 13 and newer through psycopg 3."""
 
     name = "postgresql"
+    commit_suffix = "; COMMIT"
     own_isolation: IsolationLevel = "READ COMMITTED"
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
@@ -135,15 +139,25 @@ class PostgreSQL:
 
     @contextmanager
     def committing(self, connection: Connection) -> Generator[None, None, None]:
-        """Use psycopg's pipeline: after an error the server skips COMMIT.
+        """Send one simple query: the record and COMMIT leave in one write.
 
-        COMMIT is sent as a statement, because `commit()` would wait for the answers
-        before it, and the pipeline's end for one more.
+        Two messages could be torn apart by a process that is frozen between them,
+        and the server would wait for the second with the fence's lock held, which
+        none of its timeouts counts as idle. If the record is refused, the server
+        skips COMMIT.
+
+        Source:
+            PostgreSQL, "Message Flow: Multiple Statements in a Simple Query".
         """
+        from psycopg import ClientCursor  # noqa: PLC0415 - SQLite needs no psycopg
+
         driver = _driver(connection)
-        with _rolled_back_on_error(driver), driver.pipeline():
-            yield
-            driver.execute("COMMIT", prepare=False)
+        usual, driver.cursor_factory = driver.cursor_factory, ClientCursor
+        try:
+            with _rolled_back_on_error(driver):
+                yield
+        finally:
+            driver.cursor_factory = usual
 
     @contextmanager
     def read_only(self, connection: Connection) -> Generator[None, None, None]:
@@ -217,6 +231,7 @@ class SQLite:
     """SQLite 3.35 and newer, in WAL mode, with BEGIN IMMEDIATE."""
 
     name = "sqlite"
+    commit_suffix = ""
     own_isolation: IsolationLevel = "SERIALIZABLE"
 
     def __init__(self) -> None:

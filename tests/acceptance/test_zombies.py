@@ -94,23 +94,12 @@ def is_frozen(child: Child) -> bool:
     return stat.rpartition(")")[2].split()[0] == "T"
 
 
-_HOLDS_THE_RUN = (
-    "frozen between the record and COMMIT, which are two writes to the socket, the "
-    "server waits for the rest of the pipeline with the fence's lock on the run, and "
-    "none of its timeouts counts that as idle (transaction_timeout of 17 would)"
-)
 FREEZING = [
     Point.LOADED,
     Point.BEGAN,
     Point.BODY_DONE,
     Point.FLUSHED,
-    pytest.param(
-        Point.RECORDED,
-        marks=pytest.mark.xfail(
-            reason=_HOLDS_THE_RUN,
-            raises=errors.ResultTimeoutError,
-        ),
-    ),
+    Point.RECORDED,
     Point.COMMITTED,
     Point.EFFECT_DONE,
 ]

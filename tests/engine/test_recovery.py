@@ -21,11 +21,16 @@ from operon.executor.process import Process
 from operon.executor.process import is_gone
 from operon.executor.process import started
 from operon.executor.process import this_process
+from operon.hooks import Point
+from operon.status import RunStatus
+from operon.store import claims
+from operon.store.claims import Finish
 from operon.store.commits import CommitWatch
 from operon.store.dialect import FairLock
 from operon.store.dialect import PostgreSQL
 from operon.store.executors import Peer
 from operon.store.executors import Presence
+from tests import shop
 from tests.processes import eventually
 
 LEASE = timedelta(seconds=10)
@@ -314,3 +319,35 @@ def test_an_interrupted_wait_for_the_writers_lock_leaves_it_to_the_others(monkey
         eventually(lambda: len(lock._waiting) > 1)
 
     assert entered.wait(5)
+
+
+def test_a_run_that_changed_hands_begins_no_activity_once_the_heart_has_told(
+    make_operon, database, ledger
+):
+    """The fence would refuse the record, but not the effect."""
+
+    def steal(point: Point, run_id: str) -> None:
+        if point is Point.COMMITTED:
+            _end_elsewhere(thief, run_id)
+            for run in operon._process.ready().services.active.each():
+                run.interrupt()  # as the heartbeat does
+
+    operon = make_operon(database.url, probe=steal)
+    thief = make_operon(database.url)
+    shop.create_shop(operon.engine, "book")
+
+    assert operon.run(shop.Checkout("book"), id="r") == -1
+    assert shop.happened(ledger) == []
+
+
+def _end_elsewhere(thief, run_id: str) -> None:
+    """Let *thief* claim *run_id* from its holder and end it with -1."""
+    services = thief._process.ready().services
+    backend, clock = services.database.backend, services.clock
+    holder = str(thief.get_run(run_id).executor)
+    with services.database.transaction() as connection:
+        claimed = claims.claim_one(
+            connection, backend, services.executor, run_id, gone=[holder], clock=clock
+        )
+        how = Finish(lease=claimed.lease, status=RunStatus.SUCCEEDED, output="-1")
+        claims.finish(connection, backend, [how], clock=clock)
