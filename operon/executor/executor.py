@@ -18,6 +18,7 @@ from operon.engine.run import ActiveRun
 from operon.engine.services import Services
 from operon.engine.transactions import read
 from operon.engine.transactions import transact
+from operon.errors import ExecutorStoppedError
 from operon.executor.heartbeat import Heartbeat
 from operon.executor.keeper import Keeper
 from operon.executor.peers import Peers
@@ -137,7 +138,13 @@ class Executor:
             self.services.clock.wait(never, _TURN_POLL)
 
     def _help(self, run_id: str, found: Result) -> None:
-        """Continue *run_id* in this thread if it is free for the taking."""
+        """Continue *run_id* in this thread if it is free for the taking.
+
+        Raises:
+            ExecutorStoppedError: This process was shut down, so it cannot.
+        """
+        if self.services.stopping.is_set():
+            raise ExecutorStoppedError(run_id)
         gone = self._peers.gone()
         if found.status is RunStatus.RUNNING and found.executor not in gone:
             return
