@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from typing import TypeVar
@@ -20,6 +21,7 @@ from operon.app import Operon
 from operon.cli.loading import AppName
 from operon.cli.loading import load
 from operon.cli.loading import name_given
+from operon.errors import DatabaseUnavailableError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,7 +99,7 @@ def database(*, making: bool = False) -> Generator[Operon, None, None]:
     if url is None:
         operon = _load(otherwise=NO_DATABASE)
     else:
-        operon = Operon(url, migrate="verify")
+        operon = Operon(url, migrate="verify", database_patience=timedelta(0))
         if not making:
             _refuse_missing(operon.engine.url)
     with _closing(operon):
@@ -124,7 +126,7 @@ def is_missing(url: URL) -> bool:
     return not Path(file).exists()
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """Return what the database said, without SQLAlchemy's additions."""
     return " ".join(str(getattr(error, "orig", None) or error).split())
 
@@ -145,6 +147,13 @@ def _refuse_missing(url: URL) -> None:
         )
 
 
+def _unusable(operon: Operon, error: BaseException) -> click.ClickException:
+    return click.ClickException(
+        f"the database {operon.engine.url.render_as_string()!r} cannot be used: "
+        f"{one_line(error)}; check its URL, and that it runs and lets you in"
+    )
+
+
 def _given(option: str) -> str | None:
     value: str | None = click.get_current_context().meta.get(f"{_META}{option}")
     return value
@@ -154,10 +163,9 @@ def _given(option: str) -> str | None:
 def _closing(operon: Operon) -> Generator[Operon, None, None]:
     try:
         yield operon
+    except DatabaseUnavailableError as error:
+        raise _unusable(operon, error.__cause__ or error) from error
     except exc.SQLAlchemyError as error:
-        raise click.ClickException(
-            f"the database {operon.engine.url.render_as_string()!r} cannot be used: "
-            f"{one_line(error)}; check its URL, and that it runs and lets you in"
-        ) from error
+        raise _unusable(operon, error) from error
     finally:
         operon.engine.dispose()

@@ -180,7 +180,8 @@ def test_a_database_without_tables_is_one_line(env, empty_database):
 
 def test_an_unreachable_database_is_one_line(env):
     url = "postgresql+psycopg://nobody@127.0.0.1:1/none"
-    with executor({**env, "OPERON_DATABASE_URL": url}) as child:
+    impatient = {"OPERON_DATABASE_URL": url, "OPERON_DATABASE_PATIENCE": "0.2"}
+    with executor({**env, **impatient}) as child:
         assert child.wait() == 1
         assert child.output().startswith(
             f"Error: the database '{url}' cannot be used: "
