@@ -283,7 +283,8 @@ def _get_scripts() -> Path:
     """Return the folder that holds `env.py`."""
     spec = find_spec("operon.migrations")
     folders = [] if spec is None else spec.submodule_search_locations or []
-    for folder in map(Path, folders):
+    sources = Path(__file__).parents[1] / "migrations"  # imported from a checkout
+    for folder in (*map(Path, folders), sources):
         if (folder / "env.py").is_file():
             return folder
     raise ConfigurationError(

@@ -50,10 +50,7 @@ def test_the_wheel_holds_nothing_else(wheel):
     assert {name.split("/")[0].split("-")[0] for name in names} == {"operon"}
 
 
-def test_the_installed_package_migrates_and_runs(wheel, tmp_path):
-    site = tmp_path / "site"
-    zipfile.ZipFile(wheel).extractall(site)
-    program = """
+PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import operon
@@ -66,15 +63,30 @@ def two(session: Session) -> int:
 
 print(operon.Operon("sqlite:///fresh.db").run(two()))
 """
+
+
+def test_the_installed_package_migrates_and_runs(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+
+    assert _run(tmp_path / "site", tmp_path) == ("2\n", "")
+
+
+def test_the_sources_migrate_and_run_from_a_checkout(wheel, tmp_path):
+    """As they do for `python -m sample_app`, which finds `operon` beside it."""
+    assert _run(wheel.parent / "source", tmp_path) == ("2\n", "")
+
+
+def _run(package: Path, folder: Path) -> tuple[str, str]:
+    """Run the program with *package* first on the path and no editable install."""
+    program = _with_site_packages(PROGRAM)
     done = subprocess.run(
-        [sys.executable, "-P", "-S", "-c", _with_site_packages(program), str(site)],
-        cwd=tmp_path,
+        [sys.executable, "-P", "-S", "-c", program, str(package)],
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-
-    assert (done.stdout, done.stderr) == ("2\n", "")
+    return done.stdout, done.stderr
 
 
 def _modules() -> list[Path]:
