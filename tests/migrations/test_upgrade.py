@@ -515,8 +515,9 @@ def test_refuses_a_database_of_another_kind():
         pass
 
 
-def test_says_that_the_package_is_not_installed(empty_database, monkeypatch):
+def test_says_that_the_package_is_not_installed(empty_database, monkeypatch, tmp_path):
     monkeypatch.setattr(schema, "find_spec", lambda _name: None)
+    monkeypatch.setattr(schema, "__file__", str(tmp_path / "operon" / "schema.py"))
 
     with pytest.raises(ConfigurationError, match=r"lacks operon\.migrations"):
         schema.upgrade(empty_database.engine())
