@@ -216,6 +216,8 @@ def test_a_start_lost_by_a_crash_before_its_first_step_begins_anew(
 
     operon = make_operon(forgetful.url, probe=crash)
     operon.run(ThreeSteps("book"), id="before")
+    services = operon._process.ready().services
+    eventually(lambda: not services.finisher.unconfirmed())  # no commit is to come
 
     order_id = operon.run(Checkout("book"), id="r")
 
