@@ -8,6 +8,9 @@ from operon.app import Operon as Operon
 from operon.context import current as current
 from operon.errors import RunCancelled as RunCancelled
 from operon.handle import Handle as Handle
+from operon.primitives import Future as Future
+from operon.queue import Queue as Queue
+from operon.queue import Rate as Rate
 from operon.retry import Retry as Retry
 from operon.status import RunStatus as RunStatus
 from operon.step import activity as activity

@@ -1,9 +1,6 @@
 """`Operon`: one object that ties a database, workflows and this process together."""
 
-from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
-from datetime import datetime
 from datetime import timedelta
 from typing import Any
 from typing import TypeVar
@@ -14,48 +11,41 @@ from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
 from sqlalchemy.orm import sessionmaker
 
-from operon import control
 from operon import registry
+from operon.api.afterwards import after_commit
+from operon.api.base import refuse_in_body
+from operon.api.mailing import Mailing
+from operon.api.operating import Operating
+from operon.api.planning import Planning
+from operon.api.reading import Reading
 from operon.config import Options
 from operon.config import Settings
 from operon.config import settings
 from operon.connect import connect
 from operon.context import Frame
 from operon.context import frame
-from operon.control import Wish
-from operon.control import grant
+from operon.engine.enqueueing import compare
 from operon.engine.flow import IdTaken
-from operon.engine.patience import insist
-from operon.errors import RunNotFoundError
 from operon.handle import Handle
-from operon.handle import Results
-from operon.models import Checkpoint
-from operon.models import ExecutorRecord
-from operon.models import WorkflowRun
+from operon.ids import new_id
+from operon.queue import DEFAULT_QUEUE
+from operon.queue import MOST_URGENT
+from operon.registry import OnConflict
 from operon.registry import Runnable
 from operon.request import Request
+from operon.request import StartOptions
 from operon.request import request
+from operon.results import Results
 from operon.runtime import Process
-from operon.starting import OnConflict
-from operon.starting import compare
-from operon.starting import refuse_in_body
+from operon.runtime import known_queues
 from operon.starting import refuse_in_run
 from operon.starting import start
-from operon.status import RunStatus
-from operon.store import checkpoints
-from operon.store import executors
-from operon.store import runs
-from operon.store.runs import Attribute
 from operon.transaction import is_invocation
 
 R = TypeVar("R")
-T = TypeVar("T")
 
 
-DEFAULT_QUEUE = "default"
-
-
-class Operon:
+class Operon(Reading, Operating, Mailing, Planning):
     """Durable workflows on one database.
 
     Making one opens nothing: no connection, no thread, no row. The first use
@@ -76,7 +66,10 @@ class Operon:
         **options: Unpack[Options],
     ) -> None:
         self._settings = settings(options)
-        self._process = Process(*connect(database, self._settings), self._settings)
+        engine, factory = connect(database, self._settings)
+        self._process = Process(engine, factory, self._settings, self)
+        self._rules = {}
+        self._is_launched = False
         self._process.made()  # refuses an unfit database here, not at the first run
 
     @property
@@ -95,14 +88,14 @@ class Operon:
 
         `default`, the settings' queues, and those of the declared workflows.
         """
-        declared = {each.queue for each in registry.all_declared()}
-        return sorted({DEFAULT_QUEUE, *self._settings.queues, *declared})
+        return list(known_queues(self._settings))
 
     def run(
         self,
         workflow: Runnable[R],
         *,
         id: str | None = None,  # noqa: A002 - the word users and docs say
+        timeout: timedelta | None = None,
         attributes: Mapping[str, Any] | None = None,
         principal: Mapping[str, Any] | None = None,
         on_conflict: OnConflict = "return",
@@ -111,12 +104,15 @@ class Operon:
 
         With an *id* that was run before, its result is returned, or its error
         raised, and nothing runs again. After a crash the same call continues the
-        run where it stopped.
+        run where it stopped. Where the run waits, so does the caller, and executes
+        meanwhile what it waits for if nobody else does.
 
         Args:
             workflow: A workflow instance, or a transaction with its arguments.
             id: The run's idempotency key: 1 to 255 printable characters; a new
                 UUIDv7 by default.
+            timeout: How long it may take from now; then it is told to end. By
+                default what the workflow declares.
             attributes: Plain JSON values for finding the run again.
             principal: Who asks; stored on the run.
             on_conflict: `raise` refuses an id that exists, `return` joins it.
@@ -124,12 +120,20 @@ class Operon:
         Raises:
             RunConflictError: The id is another workflow's, or has other input.
             RunCancelledError: The run was cancelled.
-            RunDeadError: Operon stopped the run.
+            RunTimeoutError: Its deadline has passed.
+            RunDeadError: Operon stopped it.
             DatabaseUnavailableError: The database could not be used; call again.
             Exception: What the body raised.
         """
-        refuse_in_run("operon.run")
-        asked = self._request(workflow, id, attributes, principal, None)
+        refuse_in_run("operon.run", "call self.call from the body")
+        options = StartOptions(
+            id=id,
+            queue=DEFAULT_QUEUE,
+            timeout=timeout,
+            attributes=attributes,
+            principal=principal,
+        )
+        asked = self._request(workflow, options, None)
         ready = self._process.ready()
         executor = ready.executor
         new = asked.new
@@ -155,6 +159,13 @@ class Operon:
         workflow: Runnable[R],
         *,
         id: str | None = None,  # noqa: A002 - the word users and docs say
+        queue: str | None = None,
+        priority: int = MOST_URGENT,
+        delay: timedelta = timedelta(0),
+        deduplicate: str | None = None,
+        debounce: timedelta | None = None,
+        partition: str | None = None,
+        timeout: timedelta | None = None,
         attributes: Mapping[str, Any] | None = None,
         principal: Mapping[str, Any] | None = None,
         on_conflict: OnConflict = "return",
@@ -166,132 +177,58 @@ class Operon:
             workflow: A workflow instance, or a transaction with its arguments.
             id: As for `run`. Inside a step or activity it derives from that, so
                 that every attempt starts the same run.
+            queue: Where it waits to be claimed; by default what the workflow
+                declares.
+            priority: The smaller, the sooner, from 0.
+            delay: How long it is not claimed.
+            deduplicate: A key that no other live run of the queue has: while one
+                has it, that run is joined, or, by *on_conflict*, the start refused.
+            debounce: Begin this long after the last start with the same key
+                `deduplicate`; until then a new start replaces the input.
+            partition: Which partition of a partitioned queue.
+            timeout: How long it may take, from its first claim; then it is told to
+                end. By default what the workflow declares.
             attributes: Plain JSON values for finding the run again.
             principal: Who asks; inside a run, by default whoever asked for that.
-            on_conflict: `raise` refuses an id that exists, `return` joins it.
+            on_conflict: `raise` refuses an id or key that is taken, `return` joins.
             session: Start inside this session's transaction, savepoints included:
                 the run exists if and when that commits. Inside a step, its session
                 is meant.
 
         Raises:
             RunConflictError: The id is another workflow's, or has other input.
+            DuplicateRunError: The deduplication key is taken.
+            UnknownQueueError: Nobody serves, or has served, such a queue.
             DatabaseUnavailableError: The database could not be used; call again.
         """
-        refuse_in_body("operon.start")
+        refuse_in_body("operon.start", "call self.start")
+        options = StartOptions(
+            id=id,
+            queue=queue,
+            priority=priority,
+            delay=delay,
+            deduplicate=deduplicate,
+            debounce=debounce,
+            partition=partition,
+            timeout=timeout,
+            attributes=attributes,
+            principal=principal,
+        )
         place = frame()
-        asked = self._request(workflow, id, attributes, principal, place)
+        asked = self._request(workflow, options, place)
         if session is None and place is not None:
             session = place.session
-        ready = self._process.ready()
-        start(ready.services, asked, on_conflict=on_conflict, session=session)
-        ready.executor.wake()
-        return Handle(asked.new.id, self)
+        services = self._process.ready().services
+        started = start(services, asked, on_conflict=on_conflict, session=session)
+        if session is None:
+            services.tell_due()
+        else:
+            after_commit(session, services.tell_due)
+        return Handle(started, self, asked.declared)
 
     def handle(self, run_id: str) -> Handle[Any]:
         """Return a handle of *run_id*, whether or not such a run exists yet."""
         return Handle(run_id, self)
-
-    def find_run(self, run_id: str) -> WorkflowRun | None:
-        """Return the row of *run_id*, detached; None if there is no such run."""
-        return self._read(lambda session: runs.find(session, run_id))
-
-    def get_run(self, run_id: str) -> WorkflowRun:
-        """Return the row of *run_id*, detached.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-        """
-        found = self.find_run(run_id)
-        if found is None:
-            raise RunNotFoundError(run_id)
-        return found
-
-    def list_runs(
-        self,
-        *,
-        status: RunStatus | Sequence[RunStatus] = (),
-        workflow: str | None = None,
-        attributes: Mapping[str, Attribute] | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        limit: int = 100,
-    ) -> list[WorkflowRun]:
-        """Return up to *limit* runs that match every condition, the newest first."""
-        return self._read(
-            lambda session: runs.list_matching(
-                session,
-                statuses=[status] if isinstance(status, RunStatus) else status,
-                workflow=workflow,
-                attributes=attributes,
-                created_after=created_after,
-                created_before=created_before,
-                limit=limit,
-            )
-        )
-
-    def list_steps(self, run_id: str) -> list[Checkpoint]:
-        """Return the history of *run_id*, in order of position.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-        """
-        self.get_run(run_id)
-        return self._read(lambda session: checkpoints.list_of(session, run_id))
-
-    def list_executors(self) -> list[ExecutorRecord]:
-        """Return the processes that work on runs, the newest heartbeat first."""
-        return self._read(executors.list_all)
-
-    def cancel(
-        self, run_id: str, *, force: bool = False, session: Session | None = None
-    ) -> None:
-        """Ask the body of *run_id* to end; *force* ends it at once.
-
-        The next operation of the body raises `RunCancelled`; operations after that
-        work, so that it can compensate. A run that has ended stays as it is.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-        """
-        self._grant(control.cancel(run_id, force=force), session, "operon.cancel")
-
-    def resume(self, run_id: str, *, session: Session | None = None) -> None:
-        """Continue a run that is dead or was cancelled by force, from its history.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-            ResumeRefusedError: It is neither.
-        """
-        self._grant(control.resume(run_id), session, "operon.resume")
-
-    def retry(self, run_id: str, *, session: Session | None = None) -> None:
-        """Redo the last operation of a failed run, if it failed with that.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-            RetryRefusedError: It has not failed, or it went on after the failure.
-        """
-        self._grant(control.retry(run_id), session, "operon.retry")
-
-    def fork(
-        self,
-        run_id: str,
-        *,
-        from_position: int,
-        id: str | None = None,  # noqa: A002 - the word users and docs say
-        session: Session | None = None,
-    ) -> Handle[Any]:
-        """Make a new run with the checkpoints of *run_id* before *from_position*.
-
-        It redoes exactly the rest; its activities get idempotency keys of its own.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-            MisuseError: Its history does not reach that far.
-        """
-        fork_id, wish = control.fork(run_id, from_position=from_position, new=id)
-        self._grant(wish, session, "operon.fork")
-        return Handle(fork_id, self)
 
     def launch(self) -> None:
         """Execute started runs in this process, and take over what others left.
@@ -302,7 +239,10 @@ class Operon:
         """
         for declared in registry.all_declared():
             declared.resolve()
-        self._process.ready().executor.launch(self.queues)
+        ready = self._process.ready()
+        self._store_plans()
+        self._is_launched = True
+        ready.executor.launch(self.queues)
 
     def shutdown(self, timeout: timedelta = timedelta(seconds=30)) -> None:
         """Stop claiming, let operations under way end, and release every run.
@@ -310,6 +250,7 @@ class Operon:
         Whatever still executes after *timeout* is left to its lease. A later use of
         this object begins anew, as another executor.
         """
+        self._is_launched = False
         self._process.shut_down(timeout)
 
     def results(self) -> Results:
@@ -317,43 +258,13 @@ class Operon:
         return self._process.ready().results
 
     def _request(
-        self,
-        workflow: Any,
-        run_id: str | None,
-        attributes: Mapping[str, Any] | None,
-        principal: Mapping[str, Any] | None,
-        place: Frame | None,
+        self, workflow: Any, options: StartOptions, place: Frame | None
     ) -> Request:
         return request(
             workflow,
-            run_id=run_id,
-            attributes=attributes,
-            principal=principal,
-            frame=place,
+            options,
+            parent=None if place is None else place.current,
+            default_id=new_id if place is None else place.derived_id,
             payloads=self._process.made().services.payloads,
             code_version=self._settings.code_version,
         )
-
-    def _grant(self, wish: Wish, session: Session | None, called: str) -> None:
-        refuse_in_body(called)
-        place = frame()
-        if session is None and place is not None:
-            session = place.session
-        ready = self._process.ready()
-        grant(ready.services, wish, session)
-        ready.executor.wake()
-
-    def _read(self, query: Callable[[Session], T]) -> T:
-        """Return what *query* reads, detached, in spite of a busy database."""
-        services = self._process.ready().services
-
-        def read() -> T:
-            with (
-                services.database.reading() as connection,
-                Session(bind=connection, expire_on_commit=False) as session,
-            ):
-                found = query(session)
-                session.expunge_all()
-                return found
-
-        return insist(services.clock, services.patience, read)

@@ -22,6 +22,8 @@ from operon.codec import PayloadCodec
 from operon.errors import ConfigurationError
 from operon.hooks import Probe
 from operon.hooks import unobserved
+from operon.queue import Queue
+from operon.queue import as_queue
 
 
 class Options(TypedDict, total=False):
@@ -47,8 +49,12 @@ class Options(TypedDict, total=False):
     """
     database_patience: timedelta | None
     """How long a caller who waits is kept waiting for an unusable database; 30 s."""
-    queues: Sequence[str] | None
-    """The queues served besides `default`, once launched."""
+    inline_wait: timedelta | None
+    """How long a thread waits before its run is suspended; 1 s by default."""
+    queues: Sequence[str | Queue] | None
+    """The queues served besides `default`, once launched, with their limits."""
+    retention: timedelta | None
+    """How long ended runs are kept; for ever by default."""
     codec: PayloadCodec | None
     """Compresses or encrypts stored values."""
     payload_warn: int | None
@@ -82,7 +88,9 @@ class Settings:
     heartbeat: timedelta = timedelta(seconds=2)
     lease: timedelta | None = None
     database_patience: timedelta = timedelta(seconds=30)
-    queues: tuple[str, ...] = ()
+    inline_wait: timedelta = timedelta(seconds=1)
+    queues: tuple[str | Queue, ...] = ()
+    retention: timedelta | None = None
     payload_warn: int = 1024 * 1024
     payload_max: int = 16 * 1024 * 1024
     code_version: str | None = None
@@ -121,6 +129,12 @@ class Settings:
         patience = self.database_patience
         waits = patience >= timedelta(0)
         _refuse_unless(waits, "database_patience", patience, "use no negative one")
+        inline = self.inline_wait >= timedelta(0)
+        cure = "use no negative one"
+        _refuse_unless(inline, "inline_wait", self.inline_wait, cure)
+        kept = self.retention is None or self.retention > timedelta(0)
+        _refuse_unless(kept, "retention", self.retention, "use a positive duration")
+        _refuse_twins([as_queue(each).name for each in self.queues])
         holds = self.payload_max >= _LEAST_PAYLOAD
         cure = f"use at least {_LEAST_PAYLOAD} bytes"
         _refuse_unless(holds, "payload_max", self.payload_max, cure)
@@ -203,8 +217,13 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "timedelta": _duration,
     "datetime.timedelta | None": _duration,
     "tuple": _words,
-    "tuple[str, ...]": _words,
+    "tuple[str | operon.queue.Queue, ...]": _words,
 }
+
+
+def _refuse_twins(names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    _refuse_unless(not twice, "queues", twice, "name each queue once")
 
 
 def _refuse_unless(holds: bool, setting: str, value: object, cure: str) -> None:  # noqa: FBT001 - a condition reads best first

@@ -16,7 +16,7 @@ from operon.config import Settings
 from operon.config import database_url
 from operon.errors import ConfigurationError
 
-_SPARE_CONNECTIONS = 4  # beside one per thread: heartbeat, keeper, callers
+_SPARE_CONNECTIONS = 6  # beside one per thread: heartbeat, keeper, notices, callers
 
 
 def connect(

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
+from operon.errors import MisuseError
 from operon.errors import NoCurrentRunError
 
 _logger = logging.getLogger("operon.run")
@@ -95,6 +96,11 @@ class Frame(Protocol):
         """The session of the step that is executing; None in a body or activity."""
         ...
 
+    @property
+    def body(self) -> Any:
+        """What answers a body's `self.sleep` and the like; None outside a body."""
+        ...
+
     def execute_step(self, call: Any) -> Any:
         """Return what the called step returns, executed as this place demands."""
         ...
@@ -126,6 +132,23 @@ def require_frame(called: str) -> Frame:
     if found is None:
         raise NoCurrentRunError(called)
     return found
+
+
+def require_body(called: str) -> Any:
+    """Return what answers the body that is executing here.
+
+    Raises:
+        NoCurrentRunError: No run is executing here.
+        MisuseError: A step or an activity is executing, not a body.
+    """
+    found = require_frame(called)
+    if found.body is None:
+        raise MisuseError(
+            called,
+            f"was called inside the {found.place} {found.current.step!r}",
+            cure="call it from the body, before or after that",
+        )
+    return found.body
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from operon.ids import new_id
 from operon.status import RunStatus
 from operon.store import checkpoints
 from operon.store import control
+from operon.store import messages
+from operon.store import runs
 from operon.store.checkpoints import Record
 from operon.store.control import Brief
 from operon.store.dialect import Backend
@@ -47,10 +49,11 @@ def grant(services: Services, wish: Wish, session: Session | None) -> None:
     insist(services.clock, services.patience, alone)
 
 
-def cancel(run_id: str, *, force: bool) -> Wish:
+def cancel(run_id: str, *, children: bool, force: bool) -> Wish:
     """Ask the body of *run_id* to end, or end the run by *force*; once is enough.
 
-    A run that has ended already stays as it is.
+    With *children*, so are the runs that it has started, and theirs. A run that has
+    ended already stays as it is; of a chain, the last run is meant.
 
     Raises:
         MisuseError: A step asks it of its own run.
@@ -67,9 +70,13 @@ def cancel(run_id: str, *, force: bool) -> Wish:
         )
 
     def write(connection: Connection, backend: Backend, clock: Clock) -> None:
-        _locked(connection, run_id)
+        newest = runs.newest(connection, run_id)
+        _locked(connection, newest)
         end = control.force_cancel if force else control.request_cancel
-        end(connection, backend, run_id, clock=clock)
+        end(connection, backend, newest, clock=clock)
+        if children:
+            for child in control.live_descendants(connection, newest):
+                end(connection, backend, child, clock=clock)
 
     return write
 
@@ -93,12 +100,29 @@ def retry(run_id: str) -> Wish:
         if run.status is not RunStatus.FAILED:
             problem = f"is {run.status}, not failed, so there is nothing to retry"
             raise RetryRefusedError(run_id, problem)
-        position = _position_to_redo(run_id, checkpoints.history(connection, run_id))
-        if position is not None:
-            control.free_position(connection, backend, run_id, position, clock=clock)
+        failed = _operation_to_redo(run_id, checkpoints.history(connection, run_id))
+        if failed is not None:
+            control.free_position(
+                connection, backend, run_id, failed.position, clock=clock
+            )
+            _retry_child(connection, backend, failed, clock)
+            if failed.kind == "receive":
+                messages.mark_unread(connection, run_id, failed.position)
         control.enqueue_again(connection, backend, run_id, clock=clock)
 
     return write
+
+
+def _retry_child(
+    connection: Connection, backend: Backend, failed: Record, clock: Clock
+) -> None:
+    """Redo the child, too, whose failure made its parent fail."""
+    if failed.kind != "result":
+        return
+    child = runs.newest(connection, failed.name)
+    found = control.lock(connection, child)
+    if found is not None and found.status is RunStatus.FAILED:
+        retry(child)(connection, backend, clock)
 
 
 def fork(run_id: str, *, from_position: int, new: str | None) -> tuple[str, Wish]:
@@ -111,14 +135,7 @@ def fork(run_id: str, *, from_position: int, new: str | None) -> tuple[str, Wish
 
     def write(connection: Connection, backend: Backend, clock: Clock) -> None:
         _locked(connection, run_id)
-        recorded = len(checkpoints.history(connection, run_id))
-        if not 1 <= from_position <= recorded + 1:
-            raise MisuseError(
-                f"from_position={from_position}",
-                f"is outside the history of run {run_id!r}, which holds {recorded} "
-                "operations",
-                cure=f"use 1 to {recorded + 1}",
-            )
+        _refuse_position(run_id, from_position, checkpoints.history(connection, run_id))
         if control.lock(connection, fork_id) is not None:
             if new is None:  # an earlier try of ours, its reply lost, has made it
                 return
@@ -128,6 +145,28 @@ def fork(run_id: str, *, from_position: int, new: str | None) -> tuple[str, Wish
         )
 
     return fork_id, write
+
+
+def _refuse_position(
+    run_id: str, from_position: int, history: Sequence[Record]
+) -> None:
+    """Refuse to fork outside the history, or where an operation before is open."""
+    recorded = {record.position for record in history}
+    last = max(recorded, default=0)
+    if not 1 <= from_position <= last + 1:
+        raise MisuseError(
+            f"from_position={from_position}",
+            f"is outside the history of run {run_id!r}, which ends at {last}",
+            cure=f"use 1 to {last + 1}",
+        )
+    open_before = sorted(set(range(1, from_position)) - recorded)
+    if open_before:
+        raise MisuseError(
+            f"from_position={from_position}",
+            f"is inside a gather of run {run_id!r} that is still open at "
+            f"{open_before[0]}",
+            cure=f"use 1 to {open_before[0]}, or wait until it is recorded",
+        )
 
 
 def _locked(connection: Connection, run_id: str) -> Brief:
@@ -147,8 +186,8 @@ def _refuse_resume(run_id: str, run: Brief, history: Sequence[Record]) -> None:
         raise ResumeRefusedError(run_id, problem)
 
 
-def _position_to_redo(run_id: str, history: Sequence[Record]) -> int | None:
-    """Return the position of the operation that failed last; None if none failed.
+def _operation_to_redo(run_id: str, history: Sequence[Record]) -> Record | None:
+    """Return the operation that failed last; None if none failed.
 
     Then the body itself raised, and runs again from its history.
     """
@@ -159,7 +198,7 @@ def _position_to_redo(run_id: str, history: Sequence[Record]) -> int | None:
     later = [
         f"{record.kind} {record.name!r} at {record.position}"
         for record in history
-        if record.position > last.position
+        if record.position > last.position and not _was_beside(record, last)
     ]
     if later:
         problem = (
@@ -167,4 +206,9 @@ def _position_to_redo(run_id: str, history: Sequence[Record]) -> int | None:
             f"{', '.join(later)}"
         )
         raise RetryRefusedError(run_id, problem, later=later)
-    return last.position
+    return last
+
+
+def _was_beside(record: Record, failed: Record) -> bool:
+    """Tell whether *record* was written while *failed* was still open beside it."""
+    return record.open_from is not None and record.open_from <= failed.position

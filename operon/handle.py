@@ -1,46 +1,34 @@
-"""Handles: a run seen from outside, by its id."""
+"""Handles: a run seen from outside, or from another run's body, by its id."""
 
-import random
-import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import field
 from datetime import timedelta
 from typing import Any
 from typing import Generic
-from typing import NoReturn
 from typing import Protocol
 from typing import TypeVar
+from typing import overload
 
-from operon import registry
-from operon.clock import Clock
-from operon.codec import Payloads
-from operon.codec import Undecodable
-from operon.codec import UnknownError
-from operon.codec import decode_error
-from operon.codec import type_codec
-from operon.engine.patience import insist
-from operon.errors import DecodeError
-from operon.errors import RecordedError
-from operon.errors import ResultTimeoutError
-from operon.errors import RunCancelledError
-from operon.errors import RunDeadError
-from operon.errors import RunNotFoundError
+from operon.arguments import checked_text
+from operon.arguments import checked_timeout
+from operon.context import Place
+from operon.context import frame
+from operon.errors import MisuseError
 from operon.models import Checkpoint
+from operon.registry import Declared
 from operon.status import RunStatus
-from operon.store import runs
-from operon.store.database import Database
-from operon.store.runs import Result
 
 R = TypeVar("R")
-
-_FIRST_POLL = 0.005  # seconds
-_LAST_POLL = 0.25  # seconds; how late a result may be noticed
+T = TypeVar("T")
 
 
 class Controls(Protocol):
-    """What a handle asks its Operon to do."""
+    """What a handle asks its Operon."""
 
-    def cancel(self, run_id: str, *, force: bool = False) -> None:
+    def cancel(
+        self, run_id: str, *, children: bool = True, force: bool = False
+    ) -> None:
         """Ask the run to end."""
         ...
 
@@ -60,8 +48,34 @@ class Controls(Protocol):
         """Return the run's history."""
         ...
 
-    def results(self) -> "Results":
-        """Return what reads results."""
+    def send(
+        self, run_id: str, topic: str, message: Any, *, idempotency_key: str | None
+    ) -> None:
+        """Send the run a message."""
+        ...
+
+    def status_of(self, run_id: str) -> RunStatus:
+        """Return where the run stands."""
+        ...
+
+    def result_of(self, run_id: str, timeout: timedelta | None) -> Any:
+        """Wait for the run's result."""
+        ...
+
+    def event_of(
+        self, run_id: str, key: str, declared: Any, timeout: timedelta | None
+    ) -> Any:
+        """Wait for what the run publishes."""
+        ...
+
+    def events_of(self, run_id: str) -> dict[str, Any]:
+        """Return what the run has published."""
+        ...
+
+    def stream_of(
+        self, run_id: str, stream: str, declared: Any, offset: int
+    ) -> Iterator[Any]:
+        """Yield what the run writes."""
         ...
 
 
@@ -74,7 +88,9 @@ class Handle(Generic[R]):
     """
 
     id: str
-    _controls: Controls
+    _controls: Controls = field(repr=False)
+    declared: Declared | None = field(default=None, repr=False, compare=False)
+    """What the run is of, if whoever made the handle knew."""
 
     def status(self) -> RunStatus:
         """Return where the run stands.
@@ -82,29 +98,118 @@ class Handle(Generic[R]):
         Raises:
             RunNotFoundError: There is no such run, or its start has not committed.
         """
-        return self._controls.results().get(self.id).status
+        _refuse_in_body("Handle.status")
+        return self._controls.status_of(self.id)
 
     def result(self, timeout: timedelta | None = None) -> R:
         """Wait until the run has ended; return what its body returned.
+
+        In a body this is an operation: it is recorded, and waits without a thread.
 
         Raises:
             ResultTimeoutError: It goes on; ask again.
             RunCancelledError: It was cancelled.
             RunDeadError: Operon stopped it.
             RunNotFoundError: There is no such run, or its start has not committed.
+            MisuseError: A step or an activity asks, which must not wait for runs.
             Exception: What the body raised, decoded.
         """
-        results = self._controls.results()
-        result: R = results.resolve(self.id, results.wait(self.id, timeout))
+        checked = checked_timeout("Handle.result", timeout)
+        place = _waiting_place("Handle.result")
+        result: R = (
+            self._controls.result_of(self.id, checked)
+            if place is None
+            else place.body.result(self, checked)
+        )
         return result
+
+    @overload
+    def event(
+        self, key: str, *, type: type[T], timeout: timedelta | None = None
+    ) -> T | None: ...
+    @overload
+    def event(self, key: str, *, timeout: timedelta | None = None) -> Any: ...
+    def event(
+        self,
+        key: str,
+        *,
+        type: Any = Any,  # noqa: A002 - the word users and docs say
+        timeout: timedelta | None = None,
+    ) -> Any:
+        """Wait until the run has published something under *key*; return the last.
+
+        In a body this is an operation: it is recorded, and waits without a thread.
+
+        Returns:
+            The value, or None after *timeout*.
+
+        Raises:
+            DecodeError: The value is of another type.
+            RunNotFoundError: There is no such run.
+            MisuseError: A step or an activity asks, which must not wait for runs.
+        """
+        checked_text("Handle.event", "key", key)
+        checked = checked_timeout("Handle.event", timeout)
+        place = _waiting_place("Handle.event")
+        if place is None:
+            return self._controls.event_of(self.id, key, type, checked)
+        return place.body.event(self.id, key, type, checked)
+
+    def events(self) -> dict[str, Any]:
+        """Return what the run has published so far, as plain JSON values by key.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        _refuse_in_body("Handle.events")
+        return self._controls.events_of(self.id)
+
+    @overload
+    def stream(self, name: str, *, type: type[T], offset: int = 0) -> Iterator[T]: ...
+    @overload
+    def stream(self, name: str, *, offset: int = 0) -> Iterator[Any]: ...
+    def stream(
+        self,
+        name: str,
+        *,
+        type: Any = Any,  # noqa: A002 - the word users and docs say
+        offset: int = 0,
+    ) -> Iterator[Any]:
+        """Yield what the run writes to its stream *name*, until the run ends.
+
+        Offsets have no gaps: whoever has read n values resumes at *offset* + n.
+
+        Raises:
+            DecodeError: A value is of another type.
+            RunNotFoundError: There is no such run.
+        """
+        _refuse_in_body("Handle.stream")
+        checked_text("Handle.stream", "name", name)
+        if offset < 0:
+            raise MisuseError(
+                "Handle.stream", f"was given offset={offset}", cure="count from 0"
+            )
+        return self._controls.stream_of(self.id, name, type, offset)
+
+    def send(
+        self, topic: str, message: Any, *, idempotency_key: str | None = None
+    ) -> None:
+        """Send the run *message*; in a step, as part of its transaction.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            MisuseError: The message cannot be stored, or a body asks.
+        """
+        self._controls.send(self.id, topic, message, idempotency_key=idempotency_key)
 
     def steps(self) -> list[Checkpoint]:
         """Return the run's history so far, in order of position."""
+        _refuse_in_body("Handle.steps")
         return self._controls.list_steps(self.id)
 
-    def cancel(self, *, force: bool = False) -> None:
+    def cancel(self, *, children: bool = True, force: bool = False) -> None:
         """Ask the run to end; *force* ends it at once, without compensation."""
-        self._controls.cancel(self.id, force=force)
+        self._controls.cancel(self.id, children=children, force=force)
 
     def resume(self) -> None:
         """Continue a run that is dead or was cancelled by force."""
@@ -119,93 +224,29 @@ class Handle(Generic[R]):
         return self._controls.fork(self.id, from_position=from_position)
 
 
-@dataclass(frozen=True)
-class Results:
-    """Reads what runs have come to, and waits for it."""
+def _waiting_place(called: str) -> Any:
+    """Return the body that asks, or None outside every run.
 
-    database: Database
-    payloads: Payloads
-    clock: Clock
-    patience: timedelta
-
-    def get(self, run_id: str) -> Result:
-        """Return what *run_id* has come to.
-
-        Raises:
-            RunNotFoundError: There is no such run.
-            DatabaseUnavailableError: It could not be read in time.
-        """
-
-        def read() -> Result | None:
-            with self.database.reading() as connection:
-                return runs.find_result(connection, run_id)
-
-        found = insist(self.clock, self.patience, read)
-        if found is None:
-            raise RunNotFoundError(run_id)
-        return found
-
-    def wait(
-        self,
-        run_id: str,
-        timeout: timedelta | None,
-        *,
-        meanwhile: Callable[[Result], None] = lambda _: None,
-    ) -> Result:
-        """Wait until *run_id* has ended; call *meanwhile* each time it had not.
-
-        Raises:
-            ResultTimeoutError: It had not ended after *timeout*.
-            RunNotFoundError: There is no such run.
-            DatabaseUnavailableError: It could not be read for longer than the patience.
-        """
-        began = self.clock.monotonic()
-        pause, never = _FIRST_POLL, threading.Event()
-        while True:
-            found = self.get(run_id)
-            if found.status.is_final:
-                return found
-            meanwhile(found)
-            waited = self.clock.monotonic() - began
-            if timeout is not None and waited >= timeout.total_seconds():
-                raise ResultTimeoutError(run_id, waited=waited)
-            left = pause if timeout is None else timeout.total_seconds() - waited
-            self.clock.wait(never, min(left, pause * random.uniform(0.75, 1)))  # noqa: S311 - jitter, no secret
-            pause = min(pause * 1.5, _LAST_POLL)
-
-    def resolve(self, run_id: str, found: Result) -> Any:
-        """Return the decoded output of an ended run, or raise what it came to."""
-        if found.status is RunStatus.SUCCEEDED:
-            return self._output(run_id, found)
-        if found.status is RunStatus.CANCELLED:
-            raise RunCancelledError(run_id)
-        error = self._error(run_id, found)
-        if found.status is RunStatus.DEAD:
-            raise RunDeadError(run_id, str(error)) from error
-        raise error
-
-    def _output(self, run_id: str, found: Result) -> Any:
-        declared = registry.find(found.workflow, found.version)
-        codec = type_codec(Any) if declared is None else declared.result
-        try:
-            return codec.decode(
-                self.payloads.unwrap(found.output or "null", found.codec)
-            )
-        except Undecodable as error:
-            _refuse(run_id, error)
-
-    def _error(self, run_id: str, found: Result) -> Exception:
-        try:
-            text = self.payloads.unwrap(found.error or "", found.codec)
-            error = decode_error(text)
-        except Undecodable as problem:
-            _refuse(run_id, problem)
-        if isinstance(error, UnknownError):
-            return RecordedError(
-                run_id, "run", 0, error_type=error.type, message=error.message
-            )
-        return error
+    Raises:
+        MisuseError: A step or an activity asks.
+    """
+    place = frame()
+    if place is not None and place.body is None:
+        raise MisuseError(
+            called,
+            f"was called inside the {place.place} {place.current.step!r}, which would "
+            "hold what it has locked, or a thread, until another run ends",
+            cure="call it from the body",
+        )
+    return place
 
 
-def _refuse(run_id: str, problem: Undecodable) -> NoReturn:
-    raise DecodeError(f"the result of run {run_id!r}", problem.reason) from problem
+def _refuse_in_body(called: str) -> None:
+    """Refuse to read in a body what may be different on its replay."""
+    place = frame()
+    if place is not None and place.place is Place.BODY:
+        raise MisuseError(
+            called,
+            "was called inside a body, where it may say something else on replay",
+            cure="call it from a step or an activity",
+        )

@@ -33,6 +33,7 @@ from operon.codec import can_be_found
 from operon.codec import type_codec
 from operon.context import require_frame
 from operon.errors import DeclarationError
+from operon.errors import MisuseError
 from operon.errors import SignatureError
 from operon.retry import ONCE
 from operon.retry import Retry
@@ -41,7 +42,23 @@ from operon.signature import checked_function
 from operon.signature import described
 
 Isolation = Literal["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]
-Kind = Literal["step", "activity", "transaction", "cancel"]
+Kind = Literal[
+    "step",
+    "activity",
+    "transaction",
+    "cancel",
+    "sleep",
+    "receive",
+    "send",
+    "publish",
+    "event",
+    "write",
+    "start",
+    "result",
+    "annotate",
+    "patch",
+]
+"""What an operation can be."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -303,6 +320,27 @@ class BoundOperation:
     def __getattr__(self, name: str) -> Any:
         """Return what the operation says about itself."""
         return getattr(self.operation, name)
+
+
+def call_of(operation: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    """Return the call of *operation*, a step or an activity, that is to be spawned.
+
+    Raises:
+        MisuseError: It is neither.
+        TypeError: The arguments do not fit.
+    """
+    owner: object = None
+    if isinstance(operation, BoundOperation):
+        operation, owner = operation.operation, operation.owner
+    if not isinstance(operation, Operation) or operation.kind == "transaction":
+        raise MisuseError(
+            f"self.spawn({operation!r}, …)",
+            "spawns neither a step nor an activity",
+            cure="pass a step or activity without calling it, such as "
+            "self.spawn(self.charge, 7)",
+        )
+    operation.shape.bind(args, kwargs)
+    return Call(operation, owner, args, kwargs)
 
 
 def undecorated(candidate: object, decorator: str) -> FunctionType:

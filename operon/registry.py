@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from typing import Literal
 from typing import Protocol
 from typing import TypeVar
 
@@ -19,6 +20,10 @@ R_co = TypeVar("R_co", covariant=True)
 
 Key = tuple[str, int]
 """A declared name and version."""
+
+
+OnConflict = Literal["return", "raise"]
+"""What becomes of a start whose id, or key, is taken: join that run, or refuse."""
 
 
 class Runnable(Protocol[R_co]):

@@ -1,20 +1,25 @@
 """What somebody asks to have run: checked, encoded, and compared with what exists."""
 
 import hashlib
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from operon.arguments import checked_duration
+from operon.arguments import checked_text
 from operon.codec import NotEncodable
 from operon.codec import Payloads
 from operon.codec import Undecodable
 from operon.codec import type_codec
-from operon.context import Frame
+from operon.context import CurrentRun
 from operon.errors import MisuseError
 from operon.errors import RunConflictError
 from operon.ids import checked_id
-from operon.ids import new_id
 from operon.models import WorkflowRun
+from operon.queue import LEAST_URGENT
+from operon.queue import MOST_URGENT
 from operon.registry import Declared
 from operon.registry import find
 from operon.store.runs import NewRun
@@ -52,13 +57,71 @@ class Request:
             raise RunConflictError(found.id, "was started with another input")
 
 
+@dataclass(frozen=True, kw_only=True)
+class StartOptions:
+    """What may be said when a run is started, besides what is to run."""
+
+    id: str | None = None
+    """The run's idempotency key; None for one that is made here."""
+    queue: str | None = None
+    """Where it waits; None for the queue its workflow declares."""
+    priority: int = MOST_URGENT
+    """The smaller, the sooner."""
+    delay: timedelta = timedelta(0)
+    """How long it is not claimed."""
+    deduplicate: str | None = None
+    """A key that no other live run of the queue may have."""
+    debounce: timedelta | None = None
+    """It begins so long after the last start with the same key."""
+    partition: str | None = None
+    """Which partition of a partitioned queue."""
+    timeout: timedelta | None = None
+    """How long it may take; None for what its workflow declares."""
+    attributes: Mapping[str, Any] | None = None
+    """Plain JSON values, for finding the run again."""
+    principal: Mapping[str, Any] | None = None
+    """Who asks; None for whoever asked for the run that starts this one."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        checked_duration("delay", "delay", self.delay)
+        for name in ("timeout", "debounce"):
+            value = getattr(self, name)
+            if value is not None and not checked_duration(name, name, value):
+                raise MisuseError(name, "is zero", cure="use a longer one, or none")
+        for name in ("queue", "deduplicate", "partition"):
+            if getattr(self, name) is not None:
+                checked_text("start", name, getattr(self, name))
+        self._check_priority()
+        if self.debounce is not None and self.deduplicate is None:
+            raise MisuseError(
+                f"debounce={self.debounce!r}",
+                "does not say which starts belong together",
+                cure="also give deduplicate= the key that they share",
+            )
+        if self.debounce is not None and self.delay:
+            raise MisuseError(
+                f"debounce={self.debounce!r}",
+                "was given together with a delay, which it is by itself",
+                cure="give one of them",
+            )
+
+    def _check_priority(self) -> None:
+        value: object = self.priority
+        if type(value) is not int or not MOST_URGENT <= value <= LEAST_URGENT:
+            raise MisuseError(
+                f"priority={value!r}",
+                "is no priority",
+                cure=f"use a whole number from {MOST_URGENT} to {LEAST_URGENT}",
+            )
+
+
 def request(
     workflow: Any,
+    options: StartOptions,
     *,
-    run_id: str | None,
-    attributes: Mapping[str, Any] | None,
-    principal: Mapping[str, Any] | None,
-    frame: Frame | None,
+    parent: CurrentRun | None,
+    default_id: Callable[[], str],
     payloads: Payloads,
     code_version: str | None,
 ) -> Request:
@@ -66,11 +129,9 @@ def request(
 
     Args:
         workflow: A workflow instance, or a transaction with its arguments.
-        run_id: The caller's id, or None for a new one.
-        attributes: Plain JSON values, for finding the run again.
-        principal: Who asks; by default whoever asked for the current run.
-        frame: The step or activity that asks, if one does: it is the parent, and
-            the id derives from it, the same on every attempt.
+        options: What else was said.
+        parent: The run that asks, if one does.
+        default_id: Makes the run's id if the options have none.
         payloads: How values are wrapped.
         code_version: The application's version.
 
@@ -82,19 +143,26 @@ def request(
     declared.resolve()
     text = _encoded(declared, workflow)
     wrapped, codec = _wrapped(declared, text, payloads)
-    parent = None if frame is None else frame.current
+    principal = options.principal
     if principal is None and parent is not None:
         principal = parent.principal
+    debounced = options.debounce is not None
     new = NewRun(
-        id=_id(run_id, frame),
+        id=default_id() if options.id is None else checked_id(options.id),
         workflow=declared.name,
         version=declared.version,
         input=wrapped,
         codec=codec,
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
-        queue=declared.queue,
+        queue=declared.queue if options.queue is None else options.queue,
+        priority=options.priority,
+        partition=options.partition,
+        deduplication_key=None if debounced else options.deduplicate,
+        debounce_key=options.deduplicate if debounced else None,
+        delay=options.delay if options.debounce is None else options.debounce,
+        timeout=declared.timeout if options.timeout is None else options.timeout,
         principal=_plain("principal", principal),
-        attributes=_plain("attributes", attributes),
+        attributes=_plain("attributes", options.attributes),
         parent_id=None if parent is None else parent.run_id,
         root_id=None if parent is None else parent.root_id or parent.run_id,
         code_version=code_version,
@@ -103,10 +171,19 @@ def request(
     return Request(declared, declared.decode(text), new)
 
 
-def _id(run_id: str | None, frame: Frame | None) -> str:
-    if run_id is not None:
-        return checked_id(run_id)
-    return new_id() if frame is None else frame.derived_id()
+def plain_values(name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return *values* if they are plain JSON values.
+
+    Raises:
+        MisuseError: One is not.
+    """
+    try:
+        _PLAIN.encode(dict(values), name)
+    except NotEncodable as problem:
+        raise MisuseError(
+            problem.path, problem.reason, cure="use plain JSON values"
+        ) from None
+    return dict(values)
 
 
 def _encoded(declared: Declared, workflow: Any) -> str:
@@ -134,15 +211,7 @@ def _wrapped(
 
 
 def _plain(name: str, values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if values is None:
-        return None
-    try:
-        _PLAIN.encode(dict(values), name)
-    except NotEncodable as problem:
-        raise MisuseError(
-            problem.path, problem.reason, cure="use plain JSON values"
-        ) from None
-    return dict(values)
+    return None if values is None else plain_values(name, values)
 
 
 _PLAIN = type_codec(dict[str, Any])

@@ -5,11 +5,13 @@ import threading
 import weakref
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 
+from operon import registry
 from operon import schema
 from operon.codec import Payloads
 from operon.config import Settings
@@ -20,10 +22,16 @@ from operon.engine.guard import watch
 from operon.engine.patience import insist
 from operon.engine.services import Services
 from operon.executor.executor import Executor
-from operon.handle import Results
+from operon.handle import Controls
+from operon.handle import Handle
 from operon.ids import new_id
+from operon.queue import DEFAULT_QUEUE
+from operon.queue import Queue
+from operon.queue import as_queue
+from operon.results import Results
 from operon.store.commits import CommitWatch
 from operon.store.database import Database
+from operon.store.notices import can_be_sent
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,10 @@ class Runtime:
 
 
 def compose(
-    engine: Engine, factory: "sessionmaker[Any]", settings: Settings
+    engine: Engine,
+    factory: "sessionmaker[Any]",
+    settings: Settings,
+    controls: Controls,
 ) -> Runtime:
     """Put the parts together; no thread is started and nothing is written."""
     clock, lease = settings.clock, lease_of(engine, settings)
@@ -58,14 +69,31 @@ def compose(
         isolation=settings.isolation,
         patience=settings.database_patience,
         lease=lease,
+        inline_wait=settings.inline_wait,
+        threads=settings.threads,
+        queues=partial(known_queues, settings),
+        handle=lambda run_id, declared: Handle(run_id, controls, declared),
         code_version=settings.code_version,
         finisher=Finisher(database, clock),
     )
     results = Results(database, payloads, clock, settings.database_patience)
     executor = Executor(
-        services, results, heartbeat=settings.heartbeat, threads=settings.threads
+        services,
+        results,
+        heartbeat=settings.heartbeat,
+        notifies=can_be_sent(database.backend) and settings.pooler is None,
     )
     return Runtime(settings, services, results, executor)
+
+
+def known_queues(settings: Settings) -> dict[str, Queue]:
+    """Return the queues that this process serves once launched, by name.
+
+    `default`, the settings' queues, and those of the declared workflows.
+    """
+    declared = [Queue(each.queue) for each in registry.all_declared()]
+    named = [Queue(DEFAULT_QUEUE), *declared, *map(as_queue, settings.queues)]
+    return {queue.name: queue for queue in sorted(named, key=lambda each: each.name)}
 
 
 def ensure_schema(engine: Engine, settings: Settings) -> None:
@@ -92,9 +120,14 @@ class Process:
     """
 
     def __init__(
-        self, engine: Engine, factory: "sessionmaker[Any]", settings: Settings
+        self,
+        engine: Engine,
+        factory: "sessionmaker[Any]",
+        settings: Settings,
+        controls: Controls,
     ) -> None:
         self.engine = engine
+        self._controls = controls
         self._factory = factory
         self._settings = settings
         self._mutex = threading.Lock()
@@ -106,7 +139,9 @@ class Process:
         """Return the runtime, whether or not the tables fit."""
         with self._mutex:
             if self._made is None:
-                self._made = compose(self.engine, self._factory, self._settings)
+                self._made = compose(
+                    self.engine, self._factory, self._settings, self._controls
+                )
             return self._made
 
     def ready(self) -> Runtime:

@@ -36,3 +36,6 @@ FINAL = frozenset({
     RunStatus.CANCELLED,
     RunStatus.DEAD,
 })
+
+LIVE = (RunStatus.ENQUEUED, RunStatus.RUNNING, RunStatus.WAITING)
+"""Not final, in the order in which partial indexes spell them."""

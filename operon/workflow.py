@@ -25,6 +25,8 @@ from operon.errors import MisuseError
 from operon.errors import SignatureError
 from operon.operation import BoundOperation
 from operon.operation import Operation
+from operon.primitives import BODY_WORDS
+from operon.primitives import Primitives
 from operon.registry import Declared
 from operon.registry import Runnable
 from operon.registry import register
@@ -41,31 +43,9 @@ __all__ = [
     "declaration_of",
 ]
 
-BODY_WORDS = frozenset({
-    "annotate",
-    "call",
-    "continue_as",
-    "event",
-    "gather",
-    "now",
-    "patched",
-    "publish",
-    "random",
-    "receive",
-    "run",
-    "send",
-    "sleep",
-    "sleep_until",
-    "spawn",
-    "start",
-    "uuid",
-    "write",
-})
-"""What a body says by `self`; no field or operation may take one of these names."""
-
 
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
-class Workflow:
+class Workflow(Primitives):
     """A durable program: fields are its input, `run` is its body.
 
     A subclass becomes a frozen dataclass and is registered under its name and

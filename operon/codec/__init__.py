@@ -20,6 +20,7 @@ from operon.codec.payload import PayloadCodec
 from operon.codec.payload import Payloads
 from operon.codec.types import TypeCodec
 from operon.codec.types import type_codec
+from operon.codec.types import value_codec
 
 __all__ = [
     "MISSING",
@@ -36,5 +37,6 @@ __all__ = [
     "error_summary",
     "load_columns",
     "type_codec",
+    "value_codec",
     "wrap_error",
 ]

@@ -108,6 +108,16 @@ def type_codec(declared: Any, subject: str = "a value") -> TypeCodec:
         raise DeclarationError(subject, problem, cure=error.cure) from error
 
 
+def value_codec(value: object) -> TypeCodec:
+    """Return the codec by which *value* is stored where no type is declared.
+
+    A value of JSON's own, or a container, is plain JSON; another is of its class.
+    """
+    kind = type(value)
+    plain = value is None or kind in {bool, int, float, str, list, dict}
+    return type_codec(Any if plain else kind, subject="the value")
+
+
 def _codec_of(declared: Any) -> TypeCodec:
     """Return the codec of *declared*, a new one if it cannot be remembered."""
     try:

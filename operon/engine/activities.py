@@ -3,7 +3,6 @@
 import threading
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import datetime
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from operon.context import entered
 from operon.engine.record import record_alone
 from operon.engine.record import succeeded
 from operon.engine.run import ActiveRun
+from operon.engine.trying import Try
 from operon.engine.trying import execute
 from operon.errors import MisuseError
 from operon.errors import StepTimeoutError
@@ -27,6 +27,7 @@ class ActivityFrame:
 
     place = Place.ACTIVITY
     session = None
+    body = None
 
     def __init__(self, current: CurrentRun) -> None:
         self.current = current
@@ -56,20 +57,23 @@ def execute_activity(run: ActiveRun, call: Call) -> Any:
     The call happens at least once; after a crash between the effect and its record
     it happens again, with the same idempotency key.
     """
-    return execute(run, call.operation, partial(_attempt, run, call))
+    return execute(run, call.operation, partial(attempt_activity, run, call))
 
 
-def _attempt(run: ActiveRun, call: Call, number: int, started_at: datetime) -> Record:
+def attempt_activity(run: ActiveRun, call: Call, this: Try) -> Record:
     """Call the outside world once, then record what it answered."""
     activity = call.operation
-    deadline = None if activity.timeout is None else started_at + activity.timeout
+    timeout = activity.timeout
     current = run.current(
-        step=activity.name, position=run.position, attempt=number, deadline=deadline
+        step=activity.name,
+        position=this.position,
+        attempt=this.number,
+        deadline=None if timeout is None else this.started_at + timeout,
     )
     value = _call(run, call, ActivityFrame(current))
     run.services.probe(Point.EFFECT_DONE, run.run_id)
-    outcome = succeeded(run, activity, run.position, value, attempts=number)
-    return record_alone(run, activity, outcome, started_at=started_at)
+    outcome = succeeded(run, activity, this.position, value, attempts=this.number)
+    return record_alone(run, activity, outcome, started_at=this.started_at)
 
 
 def _call(run: ActiveRun, call: Call, frame: ActivityFrame) -> Any:

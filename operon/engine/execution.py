@@ -11,11 +11,13 @@ from operon.engine.body import play
 from operon.engine.body import raised
 from operon.engine.faults import Fault
 from operon.engine.flow import ClaimAgain
+from operon.engine.flow import Continued
 from operon.engine.flow import GaveUp
 from operon.engine.flow import IdTaken
 from operon.engine.flow import LeaseLost
 from operon.engine.flow import MustDie
 from operon.engine.flow import Stopping
+from operon.engine.flow import Suspended
 from operon.engine.patience import Patience
 from operon.engine.patience import RunPatience
 from operon.engine.patience import impatient
@@ -23,6 +25,8 @@ from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.services import Services
 from operon.engine.start import write_row
+from operon.engine.turning import go_on
+from operon.engine.turning import suspend
 from operon.errors import DecodeError
 from operon.errors import ExecutorStoppedError
 from operon.errors import RunDeadError
@@ -33,7 +37,7 @@ from operon.store import checkpoints
 from operon.store import claims
 from operon.store.checkpoints import Record
 from operon.store.claims import Claimed
-from operon.store.claims import Finish
+from operon.store.finishes import Finish
 from operon.store.runs import Beginning
 
 
@@ -41,8 +45,8 @@ def attend(run: ActiveRun) -> Finish | None:
     """Execute *run* until it has ended, or is not this process's any more.
 
     Returns:
-        How it ended, once the database has acknowledged it; None if somebody else
-        holds or ended it: only its row can tell.
+        How it ended, once the database has acknowledged it; None if it waits, goes
+        on as another run, or somebody else holds or ended it: its row can tell.
 
     Raises:
         IdTaken: Somebody started this id before.
@@ -51,7 +55,7 @@ def attend(run: ActiveRun) -> Finish | None:
     """
     try:
         return _persevere(run)
-    except LeaseLost:
+    except (LeaseLost, Suspended, Continued):
         return None
     except Stopping:
         release(run)
@@ -86,6 +90,12 @@ def _lived(run: ActiveRun) -> Finish:
     run.services.active.show(run)
     try:
         how = run.problem or play(run)
+    except Suspended as flow:
+        suspend(run, flow.wait)
+        raise
+    except Continued as flow:
+        go_on(run, flow.request)
+        raise
     except MustDie as death:
         how = raised(run, RunStatus.DEAD, death.error)
     except (SystemExit, KeyboardInterrupt) as error:
@@ -119,9 +129,10 @@ def activate(
         history=history,
         principal=claimed.principal,
         root_id=claimed.root_id,
+        chain_id=claimed.chain_id,
         foreground=foreground,
-        cancel_requested=claimed.cancel_requested_at is not None,
     )
+    run.recall(claimed)
     run.problem = _problem(run, claimed, history)
     return run
 
@@ -164,7 +175,7 @@ def _reason_to_die(
             run.run_id,
             f"it was taken over {claimed.recoveries} times without recording anything",
         )
-    if [record.position for record in history] != list(range(1, len(history) + 1)):
+    if _has_hole(history):
         return RunDeadError(run.run_id, "its history has a hole")
     try:
         text = run.services.payloads.unwrap(claimed.input, claimed.codec)
@@ -172,6 +183,13 @@ def _reason_to_die(
     except Undecodable as error:
         return DecodeError(f"the input of run {run.run_id!r}", error.reason)
     return None
+
+
+def _has_hole(history: Sequence[Record]) -> bool:
+    """Tell whether a position is missing that no spawned operation left open."""
+    complete_to = max((each.open_from or each.position for each in history), default=1)
+    recorded = {each.position for each in history}
+    return any(position not in recorded for position in range(1, complete_to))
 
 
 def _finished(run: ActiveRun, how: Finish) -> Finish:

@@ -14,12 +14,14 @@ from sqlalchemy import exc
 
 from operon.models import Attempt
 from operon.models import Checkpoint
+from operon.models import StreamItem
 from operon.models import WorkflowRun
 
 _SQLITE_BUSY = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
 _SQLITE_AWAY = frozenset({"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"})
 _FENCED_TABLES = (Checkpoint.__tablename__, Attempt.__tablename__)
 _OWN_TABLES = (WorkflowRun.__tablename__, *_FENCED_TABLES)
+_OFFSETS = f"pk_{StreamItem.__tablename__}"  # two wrote at one offset: try again
 
 
 class Fault(Enum):
@@ -103,6 +105,8 @@ def _classify_constraint(state: str, diag: object) -> Fault:
         return Fault.FENCED if column == "epoch" else Fault.USER
     if state == "23505" and constraint in {f"pk_{table}" for table in _OWN_TABLES}:
         return Fault.TAKEN
+    if state == "23505" and constraint == _OFFSETS:
+        return Fault.CONFLICT
     return Fault.USER
 
 

@@ -15,8 +15,9 @@ from sqlalchemy import exc
 from operon.clock import Clock
 from operon.status import RunStatus
 from operon.store import claims
-from operon.store.claims import Finish
+from operon.store import finishes
 from operon.store.database import Database
+from operon.store.finishes import Finish
 
 
 @dataclass
@@ -84,7 +85,7 @@ class Finisher:
     def _write(self, batch: Sequence[Finish]) -> set[str]:
         backend = self.database.backend
         with self.database.single() as connection:
-            written = claims.finish(connection, backend, batch, clock=self.clock)
+            written = finishes.finish(connection, backend, batch, clock=self.clock)
         missing = [how for how in batch if how.lease.run_id not in written]
         written |= self._written_before(missing)
         self._keep([how for how in batch if how.lease.run_id in written])

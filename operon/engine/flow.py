@@ -5,6 +5,11 @@ them. A body that swallows one all the same gains nothing: the run remembers it,
 next operation raises it again, and whatever the body returns is ignored.
 """
 
+from datetime import datetime
+from typing import Any
+
+from operon.store.waits import Wait
+
 
 class ControlFlow(BaseException):
     """The body must unwind; the engine knows why and goes on from there."""
@@ -24,6 +29,42 @@ class Stopping(ControlFlow):
 
 class IdTaken(ControlFlow):
     """The run's row exists already; somebody started this id before."""
+
+
+class Suspended(ControlFlow):
+    """The run waits for longer than a thread should; it is continued by replay.
+
+    Attributes:
+        wait: For what.
+    """
+
+    def __init__(self, wait: Wait) -> None:
+        super().__init__("the run is suspended; its body is played again when it wakes")
+        self.wait = wait
+
+
+class Parked(ControlFlow):
+    """A spawned operation waits for its next attempt; the others go on.
+
+    Attributes:
+        until: When it is due.
+    """
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__("a spawned operation waits for its next attempt")
+        self.until = until
+
+
+class Continued(ControlFlow):
+    """The body has asked to go on as a new run.
+
+    Attributes:
+        request: The run that is to take its place.
+    """
+
+    def __init__(self, request: Any) -> None:
+        super().__init__("the run continues as another")
+        self.request = request
 
 
 class MustDie(ControlFlow):

@@ -2,9 +2,11 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
-from typing import ClassVar
 from typing import NoReturn
 from typing import Protocol
 
@@ -12,6 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy import exc
 
 from operon.codec import NotEncodable
+from operon.codec import Payloads
 from operon.codec import TypeCodec
 from operon.codec import Undecodable
 from operon.codec import UnknownError
@@ -30,16 +33,21 @@ from operon.errors import NonDeterminismError
 from operon.errors import RecordedError
 from operon.errors import ResultNotSerializableError
 from operon.errors import RunCancelled
+from operon.errors import RunTimeoutError
 from operon.hooks import Point
 from operon.operation import Kind
 from operon.store import checkpoints
+from operon.store import deadlines
 from operon.store.checkpoints import Record
 
 
 class Operation(Protocol):
     """Anything that takes a position in a run's history."""
 
-    kind: ClassVar[Kind]
+    @property
+    def kind(self) -> Kind:
+        """What it is."""
+        ...
 
     @property
     def name(self) -> str:
@@ -52,32 +60,38 @@ class Operation(Protocol):
         ...
 
 
-def enter(
-    run: ActiveRun, operation: Operation, *, lazily: bool = False
-) -> Record | None:
-    """Take the next position of *run* for *operation*; return what it holds already.
+@dataclass(frozen=True)
+class Slot:
+    """The place of one operation in a run's history."""
+
+    position: int
+    recorded: Record | None
+    """What it holds already, to be replayed; None: the operation is to be executed."""
+
+
+def enter(run: ActiveRun, operation: Operation, *, lazily: bool = False) -> Slot:
+    """Take the next position of *run* for *operation*.
 
     Args:
         run: The run whose body called.
         operation: What was called.
         lazily: A synchronous commit follows at once (see `start`).
 
-    Returns:
-        The recorded outcome to replay, or None: the operation is to be executed.
-
     Raises:
         RunCancelled: The body is to end; this position records that it was told.
     """
     run.check()
-    run.position += 1
-    recorded = run.find(run.position)
+    position = run.advance()
+    recorded = run.find(position)
     if recorded is not None:
-        return matching(run, operation, recorded)
-    if run.cancel_is_due:
-        deliver_cancel(run, run.position)
+        return Slot(position, matching(run, operation, recorded))
     _await_lease(run)
     ensure_started(run, lazily=lazily)
-    return None
+    if run.is_overdue:
+        meet_deadline(run)
+    if run.cancel_is_due:
+        deliver_cancel(run, position)
+    return Slot(position, None)
 
 
 def _await_lease(run: ActiveRun) -> None:
@@ -95,7 +109,8 @@ def _await_lease(run: ActiveRun) -> None:
 def matching(run: ActiveRun, operation: Operation, recorded: Record) -> Record:
     """Return *recorded* if it is *operation*'s; a recorded cancel is raised again."""
     if recorded.kind == "cancel":
-        raise RunCancelled(run.run_id)
+        run.time.notice(recorded.finished_at)
+        raise _told_to_end(run, recorded)
     if (recorded.kind, recorded.name) != (operation.kind, operation.name):
         die_of_non_determinism(
             run, recorded, called=f"{operation.kind} {operation.name!r}"
@@ -120,6 +135,7 @@ def die_of_non_determinism(
 
 def answer(run: ActiveRun, operation: Operation, recorded: Record) -> Any:
     """Return, or raise, what *recorded* says, decoded: all that a body ever sees."""
+    run.time.notice(recorded.finished_at)
     subject = f"{operation.kind} {operation.name!r} of run {run.run_id!r}"
     payloads = run.services.payloads
     try:
@@ -199,29 +215,44 @@ def failed(
     )
 
 
-def checkpoint(
-    run: ActiveRun,
-    outcome: Record,
-    *,
-    started_at: datetime,
-    isolation: str | None = None,
-    fenced: bool = True,
-) -> Callable[[Connection], None]:
-    """Return what sends *outcome*, under the claim that *run* has by then."""
+class Checkpointing:
+    """Sends an outcome, under the claim that the run has by then.
 
-    def send(connection: Connection) -> None:
-        checkpoints.record(
+    Attributes:
+        recorded: The outcome as it was sent last, to be remembered once committed.
+    """
+
+    def __init__(
+        self,
+        run: ActiveRun,
+        outcome: Record,
+        *,
+        started_at: datetime,
+        isolation: str | None = None,
+        fenced: bool = True,
+    ) -> None:
+        self.recorded = outcome
+        self._run = run
+        self._started_at = started_at
+        self._isolation = isolation
+        self._fenced = fenced
+
+    def __call__(self, connection: Connection) -> None:
+        """Send it as part of the transaction of *connection*."""
+        run = self._run
+        open_from = run.open_below(self.recorded.position)
+        outcome = replace(self.recorded, open_from=open_from)
+        finished_at = checkpoints.record(
             connection,
             run.services.database.backend,
             run.lease,
             outcome,
             clock=run.services.clock,
-            started_at=started_at,
-            isolation=isolation,
-            fenced=fenced,
+            started_at=self._started_at,
+            isolation=self._isolation,
+            fenced=self._fenced,
         )
-
-    return send
+        self.recorded = replace(outcome, finished_at=finished_at)
 
 
 def record_alone(
@@ -233,11 +264,11 @@ def record_alone(
     new epoch, and the next operation delivers the cancel.
     """
     patience = RunPatience(run)
-    send = checkpoint(run, outcome, started_at=started_at)
+    send = Checkpointing(run, outcome, started_at=started_at)
     while True:
         try:
             commit_alone(run, send)
-            return run.remember(outcome)
+            return run.remember(send.recorded)
         except Rejected as refusal:
             found = settle(run, operation, outcome.position, refusal)
             if found is not None:
@@ -289,12 +320,51 @@ def settle(
     return None
 
 
-def deliver_cancel(run: ActiveRun, position: int) -> NoReturn:
-    """Record at *position* that the body is told to end, and tell it."""
-    outcome = Record(position=position, kind="cancel", name="cancel", output="null")
+def deliver_cancel(run: ActiveRun, position: int) -> None:
+    """Record at *position* that the body is told to end, and tell it.
+
+    Of several operations at once only one delivers it; the others go on.
+
+    Raises:
+        RunCancelled: To the body.
+    """
+    if not run.take_cancel():
+        return
+    name = "deadline" if run.is_timed_out else "cancel"
+    outcome = Record(position=position, kind="cancel", name=name, output="null")
     ensure_started(run, lazily=False)
-    record_alone(run, _CANCEL, outcome, started_at=run.now())
-    raise RunCancelled(run.run_id)
+    recorded = record_alone(run, _CANCEL, outcome, started_at=run.time.now())
+    run.time.notice(recorded.finished_at)
+    raise _told_to_end(run, recorded)
+
+
+def meet_deadline(run: ActiveRun) -> None:
+    """Ask *run*, whose deadline has passed, to end; its next operation is told."""
+    services, patience = run.services, RunPatience(run)
+    while run.is_overdue:
+        try:
+            with services.database.transaction() as connection:
+                deadlines.enforce(
+                    connection,
+                    services.database.backend,
+                    [run.run_id],
+                    reason=partial(timed_out, payloads=services.payloads),
+                    clock=services.clock,
+                )
+        except exc.SQLAlchemyError as error:
+            patience.wait(Rejected.from_error(error))
+        else:
+            run.look()
+            return
+
+
+def timed_out(run_id: str, *, payloads: Payloads) -> tuple[str, str | None]:
+    """Return the stored error of a run whose deadline has passed, and its codec."""
+    return wrap_error(RunTimeoutError(run_id), payloads)
+
+
+def _told_to_end(run: ActiveRun, recorded: Record) -> RunCancelled:
+    return RunCancelled(run.run_id, by_deadline=recorded.name == "deadline")
 
 
 def _adopted(run: ActiveRun, operation: Operation, position: int) -> Record | None:
@@ -321,10 +391,13 @@ def _calling_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-class _Cancel:
-    kind: ClassVar[Kind] = "cancel"
-    name = "cancel"
-    result = type_codec(Any)
+@dataclass(frozen=True)
+class Primitive:
+    """An operation that is Operon's own: nobody declared it."""
+
+    kind: Kind
+    name: str
+    result: TypeCodec = type_codec(Any)
 
 
-_CANCEL = _Cancel()
+_CANCEL = Primitive("cancel", "cancel")

@@ -9,6 +9,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 from typing import NoReturn
+from typing import Protocol
 
 from sqlalchemy import exc
 
@@ -19,14 +20,25 @@ from operon.engine.flow import LeaseLost
 from operon.engine.flow import MustDie
 from operon.engine.flow import Stopping
 from operon.engine.services import Services
+from operon.engine.timeline import Timeline
 from operon.errors import DecodeError
 from operon.registry import Declared
 from operon.status import RunStatus
 from operon.store import claims
+from operon.store import deadlines
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import Record
-from operon.store.claims import Finish
+from operon.store.finishes import Finish
 from operon.store.runs import NewRun
+from operon.store.waits import earliest
+
+
+class Crew(Protocol):
+    """The spawned operations of a run."""
+
+    def join(self) -> datetime | None:
+        """Wait until none executes; return when the first of those parked is due."""
+        ...
 
 
 class ActiveRun:
@@ -39,12 +51,16 @@ class ActiveRun:
         lease: The claim; its epoch follows when a cancel raises it.
         principal: Who asked for the run.
         root_id: The first ancestor, if the run has a parent.
+        chain_id: The first run of its chain, if `continue_as` made it.
         foreground: Whether a caller waits in this thread.
         new: What its row says, if this claim began the run.
         unstarted: Whether its row is still to be written, by the first operation.
         problem: How the run has to end, if it cannot continue with this code.
-        recorded: How many operations the history held when the run was claimed.
+        recorded: The last position the history held when the run was claimed.
         position: The position of the last operation the body has called.
+        time: What the database's clock says, and what the body knows of it.
+        deadline_at: When the run is told to end.
+        crew: The operations the body has spawned, if it has.
         tracebacks: Where errors recorded in this process were raised, by position.
         traceback: Where the error that ended the body was raised.
     """
@@ -59,9 +75,9 @@ class ActiveRun:
         history: Sequence[Record] = (),
         principal: Mapping[str, Any] | None = None,
         root_id: str | None = None,
+        chain_id: str | None = None,
         foreground: bool = False,
         new: NewRun | None = None,
-        cancel_requested: bool = False,
     ) -> None:
         self.services = services
         self.declared = declared
@@ -69,18 +85,38 @@ class ActiveRun:
         self.lease = lease
         self.principal = None if principal is None else dict(principal)
         self.root_id = root_id
+        self.chain_id = chain_id
         self.foreground = foreground
         self.new = new
         self.unstarted = new is not None
         self.problem: Finish | None = None
-        self.recorded = len(history)
+        self.recorded = history[-1].position if history else 0
         self.position = 0
+        self.time = Timeline(services.clock)
+        self.deadline_at: datetime | None = None
+        self.crew: Crew | None = None
         self.tracebacks: dict[int, TracebackType | None] = {}
         self.traceback: TracebackType | None = None
         self._history = {record.position: record for record in history}
-        self._cancel_requested = cancel_requested
+        self._open: set[int] = set()
+        self._waited: tuple[int | None, datetime | None] = (None, None)
+        self._cancel_requested_at: datetime | None = None
+        self._delivering = threading.Lock()
         self._broken: ControlFlow | None = None
         self._interrupted = threading.Event()
+        self._nudged = threading.Event()
+
+    def begin(self, created_at: datetime, deadline_at: datetime | None) -> None:
+        """Take over what the database made of the row that was just written."""
+        self.time.begin(created_at, now=created_at)
+        self.deadline_at = deadline_at
+
+    def recall(self, claimed: claims.Claimed) -> None:
+        """Take over what the row says, as it was when the run was claimed."""
+        self.time.begin(claimed.created_at, now=claimed.claimed_at)
+        self.deadline_at = claimed.deadline_at
+        self._cancel_requested_at = claimed.cancel_requested_at
+        self._waited = (claimed.wait_position, claimed.wait_until)
 
     @property
     def run_id(self) -> str:
@@ -88,19 +124,45 @@ class ActiveRun:
         return self.lease.run_id
 
     @property
+    def address(self) -> str:
+        """Where its messages, events and streams are."""
+        return self.chain_id or self.run_id
+
+    @property
     def was_claimed(self) -> bool:
         """Whether somebody, perhaps this process, may have worked on it before."""
         return self.lease.epoch > 1
 
     @property
-    def cancel_delivered(self) -> bool:
-        """Whether the body was told to end."""
-        return any(record.kind == "cancel" for record in self._history.values())
+    def cancel_delivered(self) -> Record | None:
+        """The operation in whose place the body was told to end, if it was."""
+        for record in list(self._history.values()):
+            if record.kind == "cancel":
+                return record
+        return None
 
     @property
     def cancel_is_due(self) -> bool:
         """Whether the body has to be told to end, and was not yet."""
-        return self._cancel_requested and not self.cancel_delivered
+        return self._cancel_requested_at is not None and self.cancel_delivered is None
+
+    @property
+    def is_timed_out(self) -> bool:
+        """Whether it is the deadline that asks the body to end."""
+        return deadlines.by_deadline(self._cancel_requested_at, self.deadline_at)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the deadline has passed and nobody has asked the run to end."""
+        return (
+            self.deadline_at is not None
+            and self._cancel_requested_at is None
+            and self.time.now() >= self.deadline_at
+        )
+
+    def take_cancel(self) -> bool:
+        """Take it on oneself to deliver the cancel; only one thread may."""
+        return self._delivering.acquire(blocking=False)
 
     def current(self, **operation: Any) -> CurrentRun:
         """Return what the executing code may know; *operation* fills its fields."""
@@ -109,8 +171,20 @@ class ActiveRun:
             workflow=self.declared.name,
             principal=self.principal,
             root_id=self.root_id,
+            deadline=earliest(operation.pop("deadline", None), self.deadline_at),
             **operation,
         )
+
+    def advance(self) -> int:
+        """Take the next position of the history."""
+        self.position += 1
+        if self.position not in self._history:
+            self._open.add(self.position)
+        return self.position
+
+    def open_below(self, position: int) -> int | None:
+        """Return the first position below *position* that holds no outcome yet."""
+        return min((each for each in self._open if each < position), default=None)
 
     def find(self, position: int) -> Record | None:
         """Return what is recorded at *position*, or None."""
@@ -119,7 +193,26 @@ class ActiveRun:
     def remember(self, record: Record) -> Record:
         """Keep what was just recorded, and return it."""
         self._history[record.position] = record
+        self._open.discard(record.position)
         return record
+
+    def unread(self) -> Record | None:
+        """Return the first recorded operation that the body has not called, if any."""
+        later = [each for each in self._history if each > self.position]
+        return self._history[min(later)] if later else None
+
+    def waited_until(self, position: int) -> datetime | None:
+        """Return until when an earlier claim decided to wait at *position*."""
+        return self._waited[1] if self._waited[0] == position else None
+
+    def may_have_past(self, position: int) -> bool:
+        """Tell whether an earlier claim may have tried the operation at *position*."""
+        spawned = self.crew is not None
+        return self.was_claimed and (spawned or position == self.recorded + 1)
+
+    def join(self) -> datetime | None:
+        """Wait for spawned operations; return when a parked one is due, if any is."""
+        return None if self.crew is None else self.crew.join()
 
     def check(self) -> None:
         """Raise what has ended this claim, if anything has."""
@@ -140,6 +233,7 @@ class ActiveRun:
     def interrupt(self) -> None:
         """Wake the run if it waits; it then looks at its row."""
         self._interrupted.set()
+        self._nudged.set()
 
     def heed(self) -> None:
         """Look at the row if the run was interrupted since it last looked."""
@@ -159,10 +253,14 @@ class ActiveRun:
             self.look()
             left = until - clock.monotonic()
 
-    def now(self) -> datetime:
-        """Return the time as this process tells it."""
-        clock = self.services.clock
-        return clock.database_time() or clock.now()
+    def nap(self, seconds: float) -> None:
+        """Wait up to *seconds*, or until something happened that it may wait for."""
+        self.services.clock.wait(self._nudged, seconds)
+        self._nudged.clear()
+
+    def nudge(self) -> None:
+        """Let the run look again whether what it waits for is there."""
+        self._nudged.set()
 
     def look(self) -> None:
         """Read who holds the run, after the fence refused something.
@@ -182,7 +280,7 @@ class ActiveRun:
         mine = held.executor == self.lease.executor
         if held.status is not RunStatus.RUNNING or not mine:
             self.break_with(LeaseLost())
-        self._cancel_requested = held.cancel_requested_at is not None
+        self._cancel_requested_at = held.cancel_requested_at
         if held.epoch == self.lease.epoch:
             return
         if held.epoch > self.lease.epoch + 1 or not self.cancel_is_due:

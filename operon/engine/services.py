@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
+from typing import Any
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -13,7 +15,10 @@ from operon.clock import Clock
 from operon.codec import Payloads
 from operon.engine.finisher import Finisher
 from operon.engine.guard import GuardedSession
+from operon.handle import Handle
 from operon.hooks import Probe
+from operon.queue import Queue
+from operon.registry import Declared
 from operon.store.checkpoints import Lease
 from operon.store.database import Database
 
@@ -25,6 +30,10 @@ class Executing(Protocol):
 
     def interrupt(self) -> None:
         """Wake whatever the run waits for, so that it looks at its row."""
+        ...
+
+    def nudge(self) -> None:
+        """Let it look again whether what it waits for is there."""
         ...
 
 
@@ -84,11 +93,27 @@ class Services:
     patience: timedelta
     """How long a caller who waits is kept waiting for an unusable database."""
     lease: timedelta
+    inline_wait: timedelta
+    """How long a thread waits before its run is suspended."""
+    threads: int
+    """How many claimed runs, and spawned operations of one run, execute at once."""
     code_version: str | None
     finisher: Finisher
+    queues: Callable[[], Mapping[str, Queue]]
+    """What this process knows of queues without asking the database."""
+    handle: Callable[[str, Declared | None], Handle[Any]]
+    """Makes the handle of a run."""
     active: ActiveRuns = field(default_factory=ActiveRuns)
     stopping: threading.Event = field(default_factory=threading.Event)
     may_begin: Callable[[], bool] = lambda: True
     """Whether the executor's lease is fresh enough to begin another operation."""
     renew: Callable[[Connection], None] = lambda _: None
     """Renews the lease within a step's own commit, if the heartbeat could not."""
+    tell: Callable[..., None] = lambda *_: None
+    """Tells all executors at which addresses something happened; never in doubt."""
+    tell_due: Callable[[], None] = lambda: None
+    """Tells all executors that a run was enqueued."""
+    is_crowded: Callable[[], bool] = lambda: False
+    """Whether every thread for claimed runs is taken, so that none should wait."""
+    help: Callable[[str], None] = lambda _: None
+    """Executes a run in this thread if it is free for the taking."""

@@ -48,7 +48,10 @@ def write_row(run: ActiveRun, beginning: Beginning, *, lazily: bool = False) -> 
                     clock=services.clock,
                     lazily=lazily,
                 )
-            return written or (in_doubt and is_mine(run))
+            if written is None:
+                return in_doubt and is_mine(run)
+            run.begin(written.created_at, written.deadline_at)
+            return True
         except exc.SQLAlchemyError as error:
             in_doubt = True
             patience.wait(Rejected.from_error(error))
@@ -58,8 +61,11 @@ def is_mine(run: ActiveRun) -> bool:
     """Tell whether an earlier try of this run, its reply lost, wrote the row."""
     with run.services.database.reading() as connection:
         held = claims.holding(connection, run.run_id)
-    return (
+    mine = (
         held is not None
         and held.executor == run.lease.executor
         and held.epoch == run.lease.epoch
     )
+    if held is not None and mine:
+        run.begin(held.created_at, held.deadline_at)
+    return mine

@@ -1,6 +1,5 @@
 """Steps: rows and checkpoint in one transaction."""
 
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -10,9 +9,10 @@ from operon.codec import load_columns
 from operon.context import CurrentRun
 from operon.context import Place
 from operon.context import entered
-from operon.engine.record import checkpoint
+from operon.engine.record import Checkpointing
 from operon.engine.record import succeeded
 from operon.engine.run import ActiveRun
+from operon.engine.trying import Try
 from operon.engine.trying import execute
 from operon.engine.unit_of_work import UnitOfWork
 from operon.engine.unit_of_work import unit_of_work
@@ -26,6 +26,7 @@ class StepFrame:
     """A step is executing: steps it calls join it, activities are refused."""
 
     place = Place.STEP
+    body = None
 
     def __init__(self, current: CurrentRun, session: Session) -> None:
         self.current = current
@@ -53,22 +54,23 @@ def execute_step(run: ActiveRun, call: Call) -> Any:
     The step's rows and its checkpoint commit in one transaction, so a crash leaves
     both or neither. A recorded position is replayed, never run again.
     """
-    return execute(run, call.operation, partial(_attempt, run, call), lazily=True)
+    return execute(run, call.operation, partial(attempt_step, run, call), lazily=True)
 
 
-def _attempt(run: ActiveRun, call: Call, number: int, started_at: datetime) -> Record:
+def attempt_step(run: ActiveRun, call: Call, this: Try) -> Record:
     """Run the step once and record its outcome, in one transaction."""
     services, step = run.services, call.operation
     isolation = step.isolation or services.isolation
-    current = run.current(step=step.name, position=run.position, attempt=number)
+    current = run.current(step=step.name, position=this.position, attempt=this.number)
     with unit_of_work(
         services, run_id=run.run_id, step=step.name, isolation=isolation
     ) as unit:
         outcome = perform(run, unit, call, current)
-        unit.commit(
-            checkpoint(run, outcome, started_at=started_at, isolation=isolation)
+        send = Checkpointing(
+            run, outcome, started_at=this.started_at, isolation=isolation
         )
-    return run.remember(outcome)
+        unit.commit(send)
+    return run.remember(send.recorded)
 
 
 def perform(

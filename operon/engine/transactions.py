@@ -6,8 +6,8 @@ from operon.engine.faults import Fault
 from operon.engine.faults import sqlstate_of
 from operon.engine.flow import IdTaken
 from operon.engine.patience import Patience
+from operon.engine.record import Checkpointing
 from operon.engine.record import answer
-from operon.engine.record import checkpoint
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.start import is_mine
@@ -96,7 +96,7 @@ def _attempt(
     """
     services, transaction = run.services, invocation.transaction
     isolation = transaction.isolation or services.isolation
-    started_at = run.now()
+    started_at = run.time.now()
     current = run.current(step=transaction.name, position=1, attempt=number)
     with unit_of_work(
         services,
@@ -108,7 +108,7 @@ def _attempt(
         if not read_only:
             _claim_id(run, unit.connection)
         outcome = perform(run, unit, invocation.call, current)
-        send = checkpoint(
+        send = Checkpointing(
             run, outcome, started_at=started_at, isolation=isolation, fenced=False
         )
         unit.commit(None if read_only else send)

@@ -2,7 +2,9 @@
 
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -21,6 +23,7 @@ from operon.engine.record import record_alone
 from operon.engine.record import settle
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
+from operon.engine.waiting import pause
 from operon.errors import ResultNotSerializableError
 from operon.operation import Operation
 from operon.store import attempts
@@ -28,8 +31,22 @@ from operon.store.attempts import Failure
 from operon.store.attempts import Past
 from operon.store.checkpoints import Record
 
-Attempt = Callable[[int, datetime], Record]
-"""Makes one attempt, given its number and when it began; returns what is recorded."""
+
+@dataclass(frozen=True)
+class Try:
+    """One attempt of an operation."""
+
+    position: int
+    number: int
+    """From 1, counted over all executors that tried."""
+    started_at: datetime
+
+
+Attempt = Callable[[Try], Record]
+"""Makes one attempt; returns what is recorded."""
+
+Pause = Callable[[int, datetime], None]
+"""Waits until the next attempt at a position is due, or unwinds."""
 
 _NO_PAST = Past(attempts=0, errors=(), next_at=None)
 
@@ -42,9 +59,11 @@ def execute(
     A recorded position is replayed, never run again. *lazily*, the first attempt
     makes a synchronous commit of its own (see `start`).
     """
-    recorded = enter(run, operation, lazily=lazily)
+    slot = enter(run, operation, lazily=lazily)
+    recorded = slot.recorded
     if recorded is None:
-        recorded = Trial(run, operation).until_recorded(attempt)
+        trial = Trial(run, operation, slot.position, pause=partial(pause, run))
+        recorded = trial.until_recorded(attempt)
     return answer(run, operation, recorded)
 
 
@@ -55,13 +74,16 @@ class Trial:
     recorded. What the database refuses is tried again and never recorded.
     """
 
-    def __init__(self, run: ActiveRun, operation: Operation) -> None:
+    def __init__(
+        self, run: ActiveRun, operation: Operation, position: int, *, pause: Pause
+    ) -> None:
         self._run = run
         self._operation = operation
-        self._position = run.position
+        self._position = position
+        self._pause = pause
         self._number = 1
         self._notes: list[str] = []
-        self._started_at = run.now()
+        self._started_at = run.time.now()
 
     def until_recorded(self, attempt: Attempt) -> Record:
         """Make attempts until the position holds an outcome; return it."""
@@ -70,9 +92,9 @@ class Trial:
         while True:
             if self._run.cancel_is_due:
                 deliver_cancel(self._run, self._position)
-            self._started_at = self._run.now()
+            self._started_at = self._run.time.now()
             try:
-                return attempt(self._number, self._started_at)
+                return attempt(Try(self._position, self._number, self._started_at))
             except Rejected as refusal:
                 found = self._settled(refusal, patience)
             except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome
@@ -133,7 +155,7 @@ class Trial:
 
         self._insist(send)
         if not run.cancel_is_due:
-            run.wait(delay)
+            self._pause(self._position, run.time.now() + delay)
 
     def _insist(self, send: Callable[[Connection], None]) -> None:
         """Commit what *send* sends, unless a cancel makes it pointless."""
@@ -156,12 +178,12 @@ class Trial:
             for number, (error, codec) in enumerate(past.errors, start=1)
         ]
         if past.next_at is not None:
-            self._run.wait(past.next_at - self._run.now())
+            self._pause(self._position, past.next_at)
 
     def _past(self) -> Past:
         """Return earlier attempts; only where an earlier claim ended can be any."""
         run = self._run
-        if not run.was_claimed or self._position != run.recorded + 1:
+        if not run.may_have_past(self._position):
             return _NO_PAST
         patience = RunPatience(run)
         while True:

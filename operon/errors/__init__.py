@@ -6,11 +6,14 @@ OperonError
 ├── ConfigurationError
 ├── MisuseError ── NoCurrentRunError · ActivityInStepError · CommitInStepError
 ├── RunError ── RunNotFoundError · RunConflictError · RunCancelledError
-│             · RunDeadError · ResultTimeoutError · RetryRefusedError
+│             · RunDeadError · RunTimeoutError · ResultTimeoutError
+│             · RetryRefusedError
 │             · ResumeRefusedError · LeaseLostError
 ├── StepError ── StepTimeoutError · ResultNotSerializableError · RecordedError
 │              · NonDeterminismError
 ├── DatabaseUnavailableError · SchemaError · DecodeError
+├── QueueError ── UnknownQueueError · DuplicateRunError
+├── UnknownScheduleError
 └── ExecutorStoppedError
 RunCancelled (BaseException)     delivered into a body, which may compensate
 ```
@@ -28,6 +31,10 @@ from operon.errors.misuse import ActivityInStepError as ActivityInStepError
 from operon.errors.misuse import CommitInStepError as CommitInStepError
 from operon.errors.misuse import MisuseError as MisuseError
 from operon.errors.misuse import NoCurrentRunError as NoCurrentRunError
+from operon.errors.queue import DuplicateRunError as DuplicateRunError
+from operon.errors.queue import QueueError as QueueError
+from operon.errors.queue import UnknownQueueError as UnknownQueueError
+from operon.errors.queue import UnknownScheduleError as UnknownScheduleError
 from operon.errors.run import LeaseLostError as LeaseLostError
 from operon.errors.run import ResultTimeoutError as ResultTimeoutError
 from operon.errors.run import ResumeRefusedError as ResumeRefusedError
@@ -38,6 +45,7 @@ from operon.errors.run import RunConflictError as RunConflictError
 from operon.errors.run import RunDeadError as RunDeadError
 from operon.errors.run import RunError as RunError
 from operon.errors.run import RunNotFoundError as RunNotFoundError
+from operon.errors.run import RunTimeoutError as RunTimeoutError
 from operon.errors.step import NonDeterminismError as NonDeterminismError
 from operon.errors.step import RecordedError as RecordedError
 from operon.errors.step import ResultNotSerializableError as ResultNotSerializableError

@@ -80,6 +80,19 @@ class RunDeadError(RunError):
         )
 
 
+class RunTimeoutError(RunError):
+    """The run's deadline passed before it had ended; its body was told to end."""
+
+    code = "run-timeout"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            run_id,
+            "did not end before its deadline",
+            hint="give it a longer timeout=, or start the work under another id",
+        )
+
+
 class ResultTimeoutError(RunError):
     """The run did not finish within the time the caller was ready to wait."""
 
@@ -140,15 +153,26 @@ class RunCancelled(BaseException):
     """Raised in a body at the operation where a cancel is delivered.
 
     Operations called after it work, so a body can compensate in
-    `except RunCancelled` or `finally`; the run is cancelled when the body ends.
+    `except RunCancelled` or `finally`; the run is cancelled when the body ends, or
+    has failed with `RunTimeoutError` if it was its deadline that passed.
     It derives from BaseException so that `except Exception` cannot swallow it.
+
+    Attributes:
+        run_id: The run.
+        by_deadline: Whether its deadline has passed, rather than anybody asked.
     """
 
     __module__ = "operon.errors"
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"run {run_id!r} is being cancelled")
+    def __init__(self, run_id: str, *, by_deadline: bool = False) -> None:
+        why = "its deadline has passed" if by_deadline else "somebody asked for it"
+        super().__init__(f"run {run_id!r} is being cancelled: {why}")
         self.run_id = run_id
+        self.by_deadline = by_deadline
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.run_id,)
+        return _cancelled, (self.run_id, self.by_deadline)
+
+
+def _cancelled(run_id: str, by_deadline: bool) -> RunCancelled:  # noqa: FBT001 - pickle passes by position
+    return RunCancelled(run_id, by_deadline=by_deadline)

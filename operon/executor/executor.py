@@ -21,14 +21,19 @@ from operon.engine.transactions import transact
 from operon.errors import ExecutorStoppedError
 from operon.executor.heartbeat import Heartbeat
 from operon.executor.keeper import Keeper
+from operon.executor.notifier import Notifier
 from operon.executor.peers import Peers
+from operon.executor.planner import Planner
 from operon.executor.process import this_process
-from operon.handle import Results
 from operon.registry import Declared
+from operon.results import Results
 from operon.status import RunStatus
 from operon.store import claims
+from operon.store import limited
+from operon.store import waits
 from operon.store.checkpoints import Lease
 from operon.store.executors import Presence
+from operon.store.finishes import Finish
 from operon.store.runs import NewRun
 from operon.store.runs import Result
 from operon.transaction import Invocation
@@ -45,18 +50,25 @@ class Executor:
         results: Results,
         *,
         heartbeat: timedelta,
-        threads: int,
+        notifies: bool,
     ) -> None:
         self.services = services
         self.results = results
         self._here = this_process()
         self._peers = Peers(self._here, services.lease)
         self._heartbeat = Heartbeat(services, self._peers, self._presence, heartbeat)
-        self._keeper = Keeper(services, self._heartbeat, threads, queues=())
+        self._keeper = Keeper(
+            services, self._heartbeat, services.threads, Planner(services), queues=()
+        )
+        self.notifier = Notifier(services, self._hear, enabled=notifies)
         self._mutex = threading.Lock()
         self._is_present = False
         services.may_begin = self._heartbeat.is_fresh
         services.renew = self._heartbeat.renew
+        services.tell = self.notifier.tell
+        services.tell_due = self.notifier.tell_due
+        services.is_crowded = self._keeper.is_crowded
+        services.help = self.help
 
     def be_present(self) -> None:
         """Announce this process to the others, unless that was done.
@@ -74,6 +86,7 @@ class Executor:
         self.be_present()
         if was_present:
             self._heartbeat.tell()
+        self.notifier.listen()
         self._keeper.wake()
 
     def wake(self) -> None:
@@ -88,6 +101,7 @@ class Executor:
         with self._mutex:
             if self._is_present:
                 clean = self._keeper.stop(timeout)
+                self.notifier.stop()
                 self._heartbeat.stop(leave=clean and not len(self.services.active))
 
     def run(self, declared: Declared, workflow: Any, new: NewRun) -> Any:
@@ -126,10 +140,14 @@ class Executor:
 
     def wait_for(self, run_id: str) -> Any:
         """Wait for the result of *run_id*; continue it here if nobody else does."""
-        found = self.results.wait(
-            run_id, None, meanwhile=lambda r: self._help(run_id, r)
-        )
+        found = self.results.wait(run_id, None, meanwhile=self._help)
         return self.results.resolve(run_id, found)
+
+    def help(self, run_id: str) -> None:
+        """Execute *run_id* in this thread as far as it goes, if nobody else does."""
+        found = self.results.find(run_id)
+        if found is not None and not found.status.is_final:
+            self._help(run_id, found)
 
     def _await_turn(self, run_id: str) -> None:
         """Wait until no other thread of this process executes *run_id*."""
@@ -138,7 +156,7 @@ class Executor:
             self.services.clock.wait(never, _TURN_POLL)
 
     def _help(self, run_id: str, found: Result) -> None:
-        """Continue *run_id* in this thread if it is free for the taking.
+        """Continue *run_id*, or what it waits for, if it is free for the taking.
 
         Raises:
             ExecutorStoppedError: This process was shut down, so it cannot.
@@ -148,36 +166,75 @@ class Executor:
         gone = self._peers.gone()
         if found.status is RunStatus.RUNNING and found.executor not in gone:
             return
+        try:
+            if found.status is RunStatus.WAITING and not self._wake(run_id, found):
+                return
+            self._take(run_id, found, gone)
+        except exc.SQLAlchemyError as error:
+            # whether it is ours now is unknown: the heartbeat will find out
+            Rejected.from_error(error)
+
+    def _wake(self, run_id: str, found: Result) -> bool:
+        """Wake *run_id* if its wait is over; if it waits for a child, help that."""
+        if found.wait_kind == "result" and found.wait_on is not None:
+            self.help(found.wait_on)
+        services = self.services
+        backend, clock = services.database.backend, services.clock
+        with services.database.reading() as connection:
+            if not waits.any_over(connection, backend, [run_id], clock=clock):
+                return False
+        with services.database.transaction() as connection:
+            return bool(waits.wake(connection, backend, runs=[run_id], clock=clock))
+
+    def _take(self, run_id: str, found: Result, gone: Collection[str]) -> None:
         declared = registry.find(found.workflow, found.version)
         if declared is None or not self.services.active.enter(run_id):
             return
         try:
-            self._continue(run_id, declared, gone)
-        except exc.SQLAlchemyError as error:
-            # whether it is ours now is unknown: the heartbeat will find out
-            Rejected.from_error(error)
+            claimed = self._claim(run_id, declared, gone)
+            if claimed is not None:
+                self._continue(declared, claimed)
         finally:
             self.services.active.leave(run_id)
 
-    def _continue(self, run_id: str, declared: Declared, gone: Collection[str]) -> None:
-        services = self.services
+    def _claim(
+        self, run_id: str, declared: Declared, gone: Collection[str]
+    ) -> claims.Claimed | None:
+        """Claim *run_id* by its id, within the limits of its queue."""
+        services, executor = self.services, self.services.executor
+        backend, clock = services.database.backend, services.clock
         with services.database.transaction() as connection:
             claimed = claims.claim_one(
-                connection,
-                services.database.backend,
-                services.executor,
-                run_id,
-                gone=gone,
-                clock=services.clock,
+                connection, backend, executor, run_id, gone=gone, clock=clock
             )
-        if claimed is None:
-            return
-        run = activate(services, declared, claimed, foreground=True)
+            place = None if claimed else limited.place_of(connection, run_id)
+            if place is None:
+                return claimed
+            found = limited.claim_limited(
+                connection,
+                backend,
+                executor,
+                place,
+                known=[declared.key],
+                limit=1,
+                clock=clock,
+                only=run_id,
+            )
+        return found[0] if found else None
+
+    def _continue(self, declared: Declared, claimed: claims.Claimed) -> None:
+        run = activate(self.services, declared, claimed, foreground=True)
         try:
             attend(run)
         except BaseException:
             release(run)
             raise
+
+    def _hear(self, on: Collection[str]) -> None:
+        """Look whether what happened at the addresses *on* concerns this process."""
+        for run in self.services.active.each():
+            run.nudge()
+        self._keeper.hear(on)
 
     def _fresh(self, declared: Declared, workflow: Any, new: NewRun) -> ActiveRun:
         return ActiveRun(
@@ -216,7 +273,7 @@ class Executor:
         )
 
 
-def _as_result(new: NewRun, how: claims.Finish) -> Result:
+def _as_result(new: NewRun, how: Finish) -> Result:
     return Result(
         workflow=new.workflow,
         version=new.version,

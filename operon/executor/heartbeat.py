@@ -16,7 +16,6 @@ from sqlalchemy import exc
 
 from operon.engine.services import Services
 from operon.executor.peers import Peers
-from operon.store import claims
 from operon.store import executors
 from operon.store.database import Detached
 from operon.store.executors import Presence
@@ -111,15 +110,14 @@ class Heartbeat:
         connection = self._connected()
         with services.database.backend.writing():
             self._announce(connection)
-            held = claims.held_by(connection, services.executor)
+            held = executors.holdings(connection, services.executor)
             others = executors.peers(connection, but=services.executor)
-            strangers = executors.strangers(connection, but=services.executor)
             connection.commit()
         now = services.clock.monotonic()
         if self._last is None or now - self._last > services.lease.total_seconds() / 2:
             self.peers.forget()
-        self.peers.observe(others, strangers, at=now)
-        self._compare(held)
+        self.peers.observe(others, held.strangers, at=now)
+        self._compare(held.own)
         self._last = now  # last: whoever finds it fresh has been interrupted by then
 
     def _announce(self, connection: Connection) -> None:

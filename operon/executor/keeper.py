@@ -12,19 +12,28 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import exc
 
 from operon import registry
 from operon.engine.execution import activate
 from operon.engine.execution import attend
+from operon.engine.record import timed_out
 from operon.engine.services import Services
 from operon.executor.heartbeat import Heartbeat
+from operon.executor.planner import Planner
 from operon.hooks import Point
 from operon.store import claims
+from operon.store import deadlines
 from operon.store import executors
+from operon.store import waits
 from operon.store.checkpoints import Lease
 from operon.store.claims import Claimed
+from operon.store.glance import ToDo
+from operon.store.glance import glance
+from operon.store.limited import Place
+from operon.store.limited import claim_limited
 
 _logger = logging.getLogger("operon.executor")
 
@@ -39,6 +48,7 @@ class Keeper:
     services: Services
     heartbeat: Heartbeat
     threads: int
+    planner: Planner
     queues: Collection[str]
     """What is claimed from; empty: claim nothing, only look after what is here."""
     _busy: int = 0
@@ -47,6 +57,8 @@ class Keeper:
     _stopped: bool = False
     _thread: threading.Thread | None = None
     _confirmed_at: float = 0.0
+    _happened: set[str] = field(default_factory=set[str])
+    _backlog: bool = False
 
     def start(self) -> None:
         """Begin, in a thread."""
@@ -58,6 +70,16 @@ class Keeper:
     def wake(self) -> None:
         """Look for work now: some was just started."""
         self._woken.set()
+
+    def hear(self, on: Collection[str]) -> None:
+        """Look for work now: something happened at the addresses *on*."""
+        with self._mutex:
+            self._happened.update(on)
+        self.wake()
+
+    def is_crowded(self) -> bool:
+        """Whether every thread is taken."""
+        return self._busy >= self.threads
 
     def stop(self, timeout: timedelta) -> bool:
         """Stop claiming; return whether every run had stopped within *timeout*."""
@@ -87,7 +109,8 @@ class Keeper:
         try:
             found = self._adopt_strays()
             found += self._claim_orphans()
-            found += self._claim_due()
+            if self.queues:
+                found += self._look_around()
             self._confirm_finishes()
         except exc.SQLAlchemyError as error:
             _logger.warning("claiming failed: %s", error)
@@ -97,10 +120,71 @@ class Keeper:
             return 0
         return found
 
+    def _look_around(self) -> int:
+        """See what there is to do, and do it; return how much it was."""
+        with self._mutex:
+            happened, self._happened = self._happened, set()
+        if happened:
+            self._wake(on=happened)
+        if self._backlog and not happened:
+            found = self._claim_due()  # there was more than threads: no need to look
+            if found:
+                return found
+        to_do = self._glance()
+        self._enforce(to_do.overdue)
+        self.planner.fire(to_do.schedules)
+        found = len(to_do.overdue) + len(to_do.schedules)
+        found += self._wake(runs=to_do.over)
+        if to_do.due or found:
+            found += self._claim_due()
+        return found + sum(self._claim_at(place) for place in to_do.places)
+
+    def _glance(self) -> ToDo:
+        services = self.services
+        with services.database.reading() as connection:
+            return glance(
+                connection,
+                services.database.backend,
+                known=registry.known(),
+                queues=self.queues,
+                clock=services.clock,
+            )
+
+    def _wake(self, *, runs: Collection[str] = (), on: Collection[str] = ()) -> int:
+        """Enqueue waiting runs whose wait is over."""
+        if not runs and not on:
+            return 0
+        services = self.services
+        with services.database.transaction() as connection:
+            woken = waits.wake(
+                connection,
+                services.database.backend,
+                clock=services.clock,
+                runs=runs,
+                on=on,
+            )
+        return len(woken)
+
+    def _enforce(self, overdue: Collection[str]) -> None:
+        """Tell runs to end whose deadline has passed."""
+        if not overdue:
+            return
+        services = self.services
+        with services.database.transaction() as connection:
+            deadlines.enforce(
+                connection,
+                services.database.backend,
+                overdue,
+                reason=partial(timed_out, payloads=services.payloads),
+                clock=services.clock,
+            )
+        for run in services.active.each():
+            run.interrupt()
+
     def _claim_due(self) -> int:
         free = self.threads - self._busy
         known = registry.known()
-        if not self.queues or free <= 0 or not known:
+        if free <= 0 or not known:
             return 0
         services = self.services
         with services.database.transaction() as connection:
@@ -110,6 +194,25 @@ class Keeper:
                 services.executor,
                 known=known,
                 queues=self.queues,
+                limit=free,
+                clock=services.clock,
+            )
+        self._backlog = len(claimed) == free
+        return self._employ(claimed)
+
+    def _claim_at(self, place: Place) -> int:
+        """Claim from a queue that has limits, or from one partition of it."""
+        free = self.threads - self._busy
+        if free <= 0:
+            return 0
+        services = self.services
+        with services.database.transaction() as connection:
+            claimed = claim_limited(
+                connection,
+                services.database.backend,
+                services.executor,
+                place,
+                known=registry.known(),
                 limit=free,
                 clock=services.clock,
             )
@@ -225,7 +328,7 @@ class Keeper:
         self._confirmed_at = now
         services.database.make_durable()
         with services.database.reading() as connection:
-            held = claims.held_by(connection, services.executor)
+            held = executors.holdings(connection, services.executor).own
         # a run that is still held has lost its finish in a crash before that commit
         services.finisher.confirm({
             run_id: how

@@ -48,7 +48,6 @@ def record(
     Raises:
         IntegrityError: NOT NULL of `epoch`: the fence, as for a checkpoint.
     """
-    now = clock.database_time() or clock.now()
     last = select(func.max(Attempt.attempt)).where(
         Attempt.run_id == lease.run_id, Attempt.position == failure.position
     )
@@ -67,7 +66,7 @@ def record(
             executor=lease.executor,
             started_at=failure.started_at,
             failed_at=backend.now(clock),
-            next_at=now + failure.next_in,
+            next_at=backend.after(clock, failure.next_in),
         )
     )
 

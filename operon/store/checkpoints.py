@@ -32,6 +32,10 @@ class Record:
     error: str | None = None
     codec: str | None = None
     attempts: int = 1
+    open_from: int | None = None
+    """The first position still open below this one; None if there is none."""
+    finished_at: datetime | None = None
+    """When it was recorded, by the database's clock; None before that."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,15 @@ class Lease:
     run_id: str
     executor: str
     epoch: int
+
+
+def still_held(lease: Lease) -> ColumnElement[bool]:
+    """Return the condition that *lease* is the newest claim of a running run."""
+    return (
+        (RUNS.c.id == lease.run_id)
+        & (RUNS.c.epoch == lease.epoch)
+        & (RUNS.c.status == RunStatus.RUNNING)
+    )
 
 
 def fence(lease: Lease) -> ColumnElement[int]:
@@ -56,11 +69,7 @@ def fence(lease: Lease) -> ColumnElement[int]:
     """
     return (
         select(RUNS.c.epoch)
-        .where(
-            RUNS.c.id == lease.run_id,
-            RUNS.c.epoch == lease.epoch,
-            RUNS.c.status == RunStatus.RUNNING,
-        )
+        .where(still_held(lease))
         .with_for_update(read=True)
         .scalar_subquery()
     )
@@ -76,7 +85,7 @@ def record(
     started_at: datetime,
     isolation: str | None = None,
     fenced: bool = True,
-) -> None:
+) -> datetime:
     """Write the checkpoint of *outcome*, unless *lease* is void or the position taken.
 
     Args:
@@ -91,30 +100,35 @@ def record(
         fenced: False where the run's row is written by the same transaction, so
             that nobody else can hold the run.
 
+    Returns:
+        When it was recorded: its `finished_at`.
+
     Raises:
         IntegrityError: NOT NULL of `epoch` (the fence), or the primary key.
         OperationalError: At REPEATABLE READ and above a void lease is reported as a
             serialization failure.
     """
-    connection.execute(
-        insert(CHECKPOINTS).values(
-            run_id=lease.run_id,
-            position=outcome.position,
-            kind=outcome.kind,
-            name=outcome.name,
-            output=outcome.output,
-            error=outcome.error,
-            codec=outcome.codec,
-            attempts=outcome.attempts,
-            epoch=fence(lease) if fenced else literal(lease.epoch),
-            executor=lease.executor,
-            isolation=isolation,
-            started_at=started_at,
-            finished_at=backend.now(clock),
-            transaction_id=backend.transaction_id(),
-            snapshot=backend.snapshot(),
-        )
+    insertion = insert(CHECKPOINTS).values(
+        run_id=lease.run_id,
+        position=outcome.position,
+        kind=outcome.kind,
+        name=outcome.name,
+        output=outcome.output,
+        error=outcome.error,
+        codec=outcome.codec,
+        attempts=outcome.attempts,
+        open_from=outcome.open_from,
+        epoch=fence(lease) if fenced else literal(lease.epoch),
+        executor=lease.executor,
+        isolation=isolation,
+        started_at=started_at,
+        finished_at=backend.now(clock),
+        transaction_id=backend.transaction_id(),
+        snapshot=backend.snapshot(),
     )
+    returning = insertion.returning(CHECKPOINTS.c.finished_at)
+    recorded: datetime = connection.execute(returning).scalar_one()
+    return recorded
 
 
 def history(connection: Connection, run_id: str) -> list[Record]:
@@ -144,4 +158,6 @@ _RECORDS = select(
     Checkpoint.error,
     Checkpoint.codec,
     Checkpoint.attempts,
+    Checkpoint.open_from,
+    Checkpoint.finished_at,
 )

@@ -1,4 +1,4 @@
-"""Who works on a run: claiming, claiming again, finishing and releasing.
+"""Who works on a run: claiming, claiming again and releasing.
 
 Every change of hands raises the run's epoch, so whatever an earlier holder still
 sends is refused by the fence. Rows are locked FOR NO KEY UPDATE, because business
@@ -7,34 +7,33 @@ rows with a foreign key onto a run hold KEY SHARE on it.
 
 from collections.abc import Collection
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
-from sqlalchemy import Integer
 from sqlalchemy import Select
-from sqlalchemy import Text
 from sqlalchemy import Update
+from sqlalchemy import and_
 from sqlalchemy import case
-from sqlalchemy import column
 from sqlalchemy import func
-from sqlalchemy import literal
 from sqlalchemy import null
 from sqlalchemy import select
 from sqlalchemy import tuple_
 from sqlalchemy import update
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from operon.clock import Clock
 from operon.models import Checkpoint
 from operon.status import RunStatus
 from operon.store.checkpoints import Lease
+from operon.store.checkpoints import still_held
 from operon.store.dialect import Backend
+from operon.store.queues import is_restricted
 from operon.store.runs import RUNS
+from operon.store.runs import status_is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +53,15 @@ class Claimed:
     cancel_requested_at: datetime | None
     priority: int
     due_at: datetime
+    created_at: datetime
+    started_at: datetime
+    timeout: timedelta | None
+    deadline_at: datetime | None
+    chain_id: str | None
+    wait_position: int | None
+    wait_until: datetime | None
+    claimed_at: datetime
+    """The present time, by the database's clock."""
 
     @property
     def lease(self) -> Lease:
@@ -69,17 +77,8 @@ class Holding:
     executor: str | None
     epoch: int
     cancel_requested_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finish:
-    """How a run ended, as its holder tells it."""
-
-    lease: Lease
-    status: RunStatus
-    output: str | None = None
-    error: str | None = None
-    codec: str | None = None
+    created_at: datetime
+    deadline_at: datetime | None
 
 
 Key = tuple[str, int]
@@ -98,21 +97,36 @@ def claim_due(
 ) -> list[Claimed]:
     """Give *executor* up to *limit* due runs, the most urgent and oldest first.
 
-    Rows that somebody else is claiming are skipped, not waited for. The runs are
-    the executor's once the transaction commits, while it keeps its heartbeat.
+    Only of queues that are neither paused nor limited at this moment. Rows that
+    somebody else is claiming are skipped, not waited for. The runs are the
+    executor's once the transaction commits, while it keeps its heartbeat.
     """
-    due = (
-        select(RUNS.c.id)
-        .where(
-            RUNS.c.status == RunStatus.ENQUEUED,
-            RUNS.c.queue.in_(queues),
-            RUNS.c.due_at <= backend.now(clock),
-            _key().in_(known),
-        )
-        .order_by(RUNS.c.priority, RUNS.c.due_at)
-        .limit(limit)
+    due = due_runs(backend, known, clock).where(
+        RUNS.c.queue.in_(queues), ~is_restricted(RUNS.c.queue)
     )
-    return _claim(connection, backend, executor, due, clock=clock)
+    return claim(connection, backend, executor, due.limit(limit), clock=clock)
+
+
+def due_runs(
+    backend: Backend, known: Collection[Key], clock: Clock
+) -> Select[tuple[str]]:
+    """Select the ids of enqueued runs that are due, in the order of claiming."""
+    return (
+        select(RUNS.c.id)
+        .where(is_due(backend, known, clock))
+        .order_by(RUNS.c.priority, RUNS.c.due_at)
+    )
+
+
+def is_due(
+    backend: Backend, known: Collection[Key], clock: Clock
+) -> ColumnElement[bool]:
+    """Return the condition that an executor which knows these workflows may claim."""
+    return and_(
+        status_is(RunStatus.ENQUEUED),
+        RUNS.c.due_at <= backend.now(clock),
+        _key().in_(known),
+    )
 
 
 def claim_orphans(
@@ -133,13 +147,13 @@ def claim_orphans(
     orphans = (
         select(RUNS.c.id)
         .where(
-            RUNS.c.status == RunStatus.RUNNING,
+            status_is(RunStatus.RUNNING),
             RUNS.c.executor.in_(gone),
             _key().in_(known),
         )
         .limit(limit)
     )
-    return _claim(
+    return claim(
         connection, backend, executor, orphans, clock=clock, recoveries=_recoveries()
     )
 
@@ -156,17 +170,22 @@ def claim_one(
     """Give *executor* the run *run_id* if it is due or its holder is *gone*.
 
     Returns:
-        The run, or None if somebody else holds it, it waits, or it has ended.
+        The run, or None if somebody else holds it, it waits, it has ended, or its
+        queue is paused or limited.
     """
+    free = (
+        status_is(RunStatus.ENQUEUED)
+        & (RUNS.c.due_at <= backend.now(clock))
+        & ~is_restricted(RUNS.c.queue)
+    )
     one = select(RUNS.c.id).where(
         RUNS.c.id == run_id,
-        ((RUNS.c.status == RunStatus.ENQUEUED) & (RUNS.c.due_at <= backend.now(clock)))
-        | ((RUNS.c.status == RunStatus.RUNNING) & RUNS.c.executor.in_(gone)),
+        free | (status_is(RunStatus.RUNNING) & RUNS.c.executor.in_(gone)),
     )
     recoveries = case(
-        (RUNS.c.status == RunStatus.RUNNING, _recoveries()), else_=RUNS.c.recoveries
+        (status_is(RunStatus.RUNNING), _recoveries()), else_=RUNS.c.recoveries
     )
-    claimed = _claim(
+    claimed = claim(
         connection, backend, executor, one, clock=clock, recoveries=recoveries
     )
     return claimed[0] if claimed else None
@@ -188,29 +207,20 @@ def claim_again(
     Returns:
         The run, or None if this executor does not hold it.
     """
-    statement = _taking(backend, executor, clock, RUNS.c.recoveries).where(
+    taking = _taking(backend, executor, clock, RUNS.c.recoveries).where(
         RUNS.c.id == run_id,
-        RUNS.c.status == RunStatus.RUNNING,
+        status_is(RunStatus.RUNNING),
         RUNS.c.executor == executor,
     )
-    return next(iter(_taken(connection, statement)), None)
+    return next(iter(_taken(connection, backend, taking, clock)), None)
 
 
 def holding(connection: Connection, run_id: str) -> Holding | None:
     """Return who holds *run_id*, or None if there is no such run."""
-    query = select(
-        RUNS.c.status, RUNS.c.executor, RUNS.c.epoch, RUNS.c.cancel_requested_at
-    ).where(RUNS.c.id == run_id)
+    columns = (RUNS.c[name] for name in Holding.__dataclass_fields__)
+    query = select(*columns).where(RUNS.c.id == run_id)
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else Holding(**row)
-
-
-def held_by(connection: Connection, executor: str) -> dict[str, int]:
-    """Return the epochs of the runs that the database says *executor* is running."""
-    query = select(RUNS.c.id, RUNS.c.epoch).where(
-        RUNS.c.status == RunStatus.RUNNING, RUNS.c.executor == executor
-    )
-    return {row.id: row.epoch for row in connection.execute(query)}
 
 
 def release(
@@ -225,11 +235,10 @@ def release(
 
     Any executor may claim it *after* that time, and continues it from its history.
     """
-    now = clock.database_time() or clock.now()
-    due = backend.now(clock) if not after else literal(now + after, RUNS.c.due_at.type)
+    due = backend.after(clock, after)
     statement = (
         update(RUNS)
-        .where(_still_held(lease))
+        .where(still_held(lease))
         .values(
             status=RunStatus.ENQUEUED,
             executor=null(),
@@ -239,89 +248,6 @@ def release(
         .returning(RUNS.c.id)
     )
     return connection.execute(statement).scalar() is not None
-
-
-def finish(
-    connection: Connection,
-    backend: Backend,
-    finishes: Sequence[Finish],
-    *,
-    clock: Clock,
-) -> set[str]:
-    """Write how runs ended; return the ids of those whose lease still held.
-
-    On PostgreSQL it is one statement for all, which locks the rows in order of id
-    and commits asynchronously: steps are durable already, and a lost finish is
-    found and sent again by the executor's heartbeat.
-    """
-    if backend.name == "postgresql":
-        statement = _finish_together(backend, finishes, clock)
-        return set(connection.scalars(statement))
-    return {
-        each.lease.run_id
-        for each in finishes
-        if connection.scalar(_finish_one(backend, each, clock)) is not None
-    }
-
-
-def _finish_one(backend: Backend, how: Finish, clock: Clock) -> Any:
-    return (
-        update(RUNS)
-        .where(_still_held(how.lease))
-        .values(
-            status=how.status,
-            output=how.output,
-            error=how.error,
-            outcome_codec=how.codec,
-            finished_at=backend.now(clock),
-        )
-        .returning(RUNS.c.id)
-    )
-
-
-def _finish_together(backend: Backend, finishes: Sequence[Finish], clock: Clock) -> Any:
-    columns: dict[str, tuple[Any, list[Any]]] = {
-        "id": (Text, [each.lease.run_id for each in finishes]),
-        "epoch": (Integer, [each.lease.epoch for each in finishes]),
-        "status": (Text, [each.status.value for each in finishes]),
-        "output": (Text, [each.output for each in finishes]),
-        "error": (Text, [each.error for each in finishes]),
-        "codec": (Text, [each.codec for each in finishes]),
-    }
-    told = (
-        func
-        .unnest(*(literal(rows, ARRAY(kind)) for kind, rows in columns.values()))
-        .table_valued(*(column(name, kind) for name, (kind, _) in columns.items()))
-        .render_derived("told")
-    )
-    held = (
-        select(RUNS.c.id, *(told.c[name] for name in list(columns)[2:]))
-        .join_from(RUNS, told, RUNS.c.id == told.c.id)
-        .where(RUNS.c.epoch == told.c.epoch, RUNS.c.status == RunStatus.RUNNING)
-        .order_by(RUNS.c.id)
-        .with_for_update(key_share=True, of=RUNS)
-        .cte("held")
-    )
-    return (
-        update(RUNS)
-        .where(RUNS.c.id == held.c.id)
-        .values(
-            status=held.c.status,
-            output=held.c.output,
-            error=held.c.error,
-            outcome_codec=held.c.codec,
-            finished_at=backend.now(clock),
-        )
-        .returning(RUNS.c.id, *backend.lazy_commit())
-    )
-
-
-def _still_held(lease: Lease) -> ColumnElement[bool]:
-    return (
-        (RUNS.c.id == lease.run_id)
-        & (RUNS.c.epoch == lease.epoch)
-        & (RUNS.c.status == RunStatus.RUNNING)
-    )
 
 
 def _key() -> Any:
@@ -339,7 +265,7 @@ def _recoveries() -> ColumnElement[int]:
     return case((newest == RUNS.c.epoch, 1), else_=RUNS.c.recoveries + 1)
 
 
-def _claim(
+def claim(
     connection: Connection,
     backend: Backend,
     executor: str,
@@ -358,8 +284,8 @@ def _claim(
         .cte("chosen")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    statement = _taking(backend, executor, clock, recoveries)
-    return _taken(connection, statement.where(RUNS.c.id == chosen.c.id))
+    taking = _taking(backend, executor, clock, recoveries)
+    return _taken(connection, backend, taking.where(RUNS.c.id == chosen.c.id), clock)
 
 
 def _taking(
@@ -374,22 +300,26 @@ def _taking(
     )
 
 
-def _taken(connection: Connection, statement: Update) -> list[Claimed]:
-    returning = statement.returning(
-        RUNS.c.id,
-        RUNS.c.workflow,
-        RUNS.c.version,
-        RUNS.c.input,
-        RUNS.c.codec,
-        RUNS.c.principal,
-        RUNS.c.root_id,
-        RUNS.c.executor,
-        RUNS.c.epoch,
-        RUNS.c.recoveries,
-        RUNS.c.cancel_requested_at,
-        RUNS.c.priority,
-        RUNS.c.due_at,
+def _taken(
+    connection: Connection, backend: Backend, taking: Update, clock: Clock
+) -> list[Claimed]:
+    names = [name for name in Claimed.__dataclass_fields__ if name != "claimed_at"]
+    returning = taking.returning(
+        *(RUNS.c[name] for name in names), backend.now(clock).label("claimed_at")
     )
     rows = connection.execute(returning).mappings()
-    taken = [Claimed(**row) for row in rows]
+    taken = [_with_deadline(connection, Claimed(**row)) for row in rows.all()]
     return sorted(taken, key=lambda run: (run.priority, run.due_at))
+
+
+def _with_deadline(connection: Connection, claimed: Claimed) -> Claimed:
+    """Begin the timeout of a run that waited in a queue, at its first claim."""
+    if claimed.timeout is None:
+        return claimed
+    deadline = claimed.started_at + claimed.timeout
+    if claimed.deadline_at is not None and claimed.deadline_at <= deadline:
+        return claimed
+    connection.execute(
+        update(RUNS).where(RUNS.c.id == claimed.id).values(deadline_at=deadline)
+    )
+    return replace(claimed, deadline_at=deadline)

@@ -21,11 +21,13 @@ from operon.clock import Clock
 from operon.models import Attempt
 from operon.models import Checkpoint
 from operon.status import FINAL
+from operon.status import LIVE
 from operon.status import RunStatus
 from operon.store.attempts import ATTEMPTS
 from operon.store.checkpoints import CHECKPOINTS
 from operon.store.dialect import Backend
 from operon.store.runs import RUNS
+from operon.store.runs import status_is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,17 @@ class Brief:
 
     status: RunStatus
     cancel_requested_at: datetime | None
+    continued_as: str | None
+
+
+def live_descendants(connection: Connection, run_id: str) -> list[str]:
+    """Return the live runs that *run_id* has started, and those they have started."""
+    parents, found = [run_id], list[str]()
+    while parents:
+        query = select(RUNS.c.id).where(RUNS.c.parent_id.in_(parents), status_is(*LIVE))
+        parents = list(connection.scalars(query.order_by(RUNS.c.id)))
+        found += parents
+    return found
 
 
 def lock(connection: Connection, run_id: str) -> Brief | None:
@@ -42,7 +55,7 @@ def lock(connection: Connection, run_id: str) -> Brief | None:
     A pending checkpoint of the run is waited for; none can be written meanwhile.
     """
     query = (
-        select(RUNS.c.status, RUNS.c.cancel_requested_at)
+        select(RUNS.c.status, RUNS.c.cancel_requested_at, RUNS.c.continued_as)
         .where(RUNS.c.id == run_id)
         .with_for_update(key_share=True)
     )
@@ -76,7 +89,10 @@ def request_cancel(
             epoch=RUNS.c.epoch + 1,
             status=case((never_began, RunStatus.CANCELLED), else_=RUNS.c.status),
             finished_at=case((never_began, now), else_=null()),
-            due_at=case((RUNS.c.status == RunStatus.RUNNING, RUNS.c.due_at), else_=now),
+            due_at=case(
+                (RUNS.c.status == RunStatus.ENQUEUED, now), else_=RUNS.c.due_at
+            ),
+            wake_at=case((RUNS.c.status == RunStatus.WAITING, now), else_=null()),
         )
     )
 
@@ -115,6 +131,8 @@ def enqueue_again(
             cancel_requested_at=null(),
             finished_at=null(),
             due_at=backend.now(clock),
+            deduplication_key=null(),  # another run may hold it by now
+            wait_position=null(),
         )
     )
 
@@ -177,9 +195,9 @@ def copy(
         "created_at": now,
     }
     kept = (
-        "workflow version queue priority input codec fingerprint principal attributes"
+        "workflow version queue priority partition input codec fingerprint principal "
+        "attributes timeout parent_id root_id code_version"
     )
-    kept += " parent_id root_id code_version"
     values = {**{name: RUNS.c[name] for name in kept.split()}, **fresh}
     connection.execute(
         insert(RUNS).from_select(

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextlib import nullcontext
 from contextlib import suppress
 from datetime import datetime
+from datetime import timedelta
 from typing import Any
 from typing import Protocol
 from typing import cast
@@ -24,12 +25,16 @@ from sqlalchemy import BigInteger
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
 from sqlalchemy import Engine
+from sqlalchemy import Interval
+from sqlalchemy import Table
 from sqlalchemy import Text
 from sqlalchemy import event
 from sqlalchemy import func
 from sqlalchemy import literal
 from sqlalchemy import literal_column
 from sqlalchemy import type_coerce
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -51,6 +56,10 @@ class Backend(Protocol):
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
         """Return the present time as an expression; *clock* may override it."""
+        ...
+
+    def after(self, clock: Clock, delay: timedelta) -> ColumnElement[datetime]:
+        """Return the time *delay* after the present one, as an expression."""
         ...
 
     def transaction_id(self) -> ColumnElement[int]:
@@ -111,6 +120,15 @@ class PostgreSQL:
             return literal(turned, UTCDateTime())
         return func.clock_timestamp(type_=UTCDateTime())
 
+    def after(self, clock: Clock, delay: timedelta) -> ColumnElement[datetime]:
+        """Return the server's clock and *delay*."""
+        turned = clock.database_time()
+        if turned is not None:
+            return literal(turned + delay, UTCDateTime())
+        return type_coerce(
+            func.clock_timestamp() + literal(delay, Interval()), UTCDateTime()
+        )
+
     def transaction_id(self) -> ColumnElement[int]:
         """Return the 64-bit transaction id."""
         return literal_column("pg_current_xact_id()::text::bigint", BigInteger)
@@ -151,7 +169,7 @@ class PostgreSQL:
         """
         from psycopg import ClientCursor  # noqa: PLC0415 - SQLite needs no psycopg
 
-        driver = _driver(connection)
+        driver = driver_of(connection)
         usual, driver.cursor_factory = driver.cursor_factory, ClientCursor
         try:
             with _rolled_back_on_error(driver):
@@ -168,7 +186,7 @@ class PostgreSQL:
     def in_transaction(self, connection: Connection) -> bool:
         """Ask the driver, which reads it off every answer of the server."""
         idle = 0  # psycopg.pq.TransactionStatus.IDLE
-        driver = _driver(connection)
+        driver = driver_of(connection)
         if driver.closed and not driver.broken:  # by the user's code
             return False
         return bool(driver.info.transaction_status != idle)
@@ -180,7 +198,7 @@ class PostgreSQL:
 
         with (
             suppress(Exception),  # it was lost meanwhile: nobody waits on it
-            socket.socket(fileno=os.dup(_driver(connection).fileno())) as twin,
+            socket.socket(fileno=os.dup(driver_of(connection).fileno())) as twin,
         ):
             twin.shutdown(socket.SHUT_RDWR)
 
@@ -241,6 +259,10 @@ class SQLite:
         """Return this machine's clock: every process on the file shares it."""
         return literal(clock.database_time() or clock.now(), UTCDateTime())
 
+    def after(self, clock: Clock, delay: timedelta) -> ColumnElement[datetime]:
+        """Return this machine's clock and *delay*."""
+        return literal((clock.database_time() or clock.now()) + delay, UTCDateTime())
+
     def transaction_id(self) -> ColumnElement[int]:
         """Return a counter of commits that hold a checkpoint."""
         return literal_column(
@@ -266,13 +288,13 @@ class SQLite:
 
     def committing(self, connection: Connection) -> AbstractContextManager[None]:
         """Send nothing together: there is no wire."""
-        return _rolled_back_on_error(_driver(connection))
+        return _rolled_back_on_error(driver_of(connection))
 
     @contextmanager
     def read_only(self, connection: Connection) -> Generator[None, None, None]:
         """Begin without waiting for writers, and refuse to be one."""
         connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
-        driver = _driver(connection)
+        driver = driver_of(connection)
         driver.execute("PRAGMA query_only = 1")
         try:
             yield
@@ -281,14 +303,15 @@ class SQLite:
 
     def in_transaction(self, connection: Connection) -> bool:
         """Ask the driver."""
-        return bool(_driver(connection).in_transaction)
+        return bool(driver_of(connection).in_transaction)
 
     def cut(self, connection: Connection) -> None:
         """Do nothing: no COMMIT waits for another machine."""
         del connection
 
 
-def _driver(connection: Connection) -> Any:
+def driver_of(connection: Connection) -> Any:
+    """Return the driver's own connection."""
     return connection.connection.driver_connection
 
 
@@ -366,3 +389,22 @@ def _patiently(raw: sqlite3.Connection, statement: str) -> None:
 def _begin(connection: Connection) -> None:
     manner = connection.get_execution_options().get(BEGIN_OPTION, "IMMEDIATE")
     connection.exec_driver_sql(f"BEGIN {manner}")
+
+
+def insert_unless_there(backend: Backend, table: Table) -> Any:
+    """Return an INSERT into *table* that does nothing where a unique key is taken.
+
+    It never poisons the transaction, and can be given RETURNING.
+    """
+    dialect = postgresql if backend.name == "postgresql" else sqlite
+    return dialect.insert(table).on_conflict_do_nothing()
+
+
+def insert_or_replace(
+    backend: Backend, table: Table, values: dict[str, Any], *, key: Sequence[str]
+) -> Any:
+    """Return an INSERT of *values* that overwrites the row that has the same *key*."""
+    dialect = postgresql if backend.name == "postgresql" else sqlite
+    insertion = dialect.insert(table).values(values)
+    rest = {name: value for name, value in values.items() if name not in key}
+    return insertion.on_conflict_do_update(index_elements=list(key), set_=rest)

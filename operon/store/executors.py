@@ -21,6 +21,7 @@ from operon.models import ExecutorRecord
 from operon.status import RunStatus
 from operon.store.dialect import Backend
 from operon.store.runs import RUNS
+from operon.store.runs import status_is
 
 EXECUTORS = cast("Table", ExecutorRecord.__table__)
 
@@ -100,18 +101,29 @@ def peers(connection: Connection, *, but: str) -> list[Peer]:
     return [Peer(**row) for row in rows.mappings()]
 
 
-def strangers(connection: Connection, *, but: str) -> set[str]:
-    """Return who holds a running run without having a row of its own."""
-    query = (
-        select(RUNS.c.executor)
-        .where(
-            RUNS.c.status == RunStatus.RUNNING,
-            RUNS.c.executor != but,
-            RUNS.c.executor.not_in(select(EXECUTORS.c.id)),
+@dataclass(frozen=True)
+class Holdings:
+    """Who the database says is running what, as far as it concerns one executor."""
+
+    own: dict[str, int]
+    """The runs it holds itself, with their epochs."""
+    strangers: set[str]
+    """Who holds a running run without having a row of its own."""
+
+
+def holdings(connection: Connection, executor: str) -> Holdings:
+    """Return what *executor* holds, and which holders are unknown; one statement."""
+    rows = connection.execute(
+        select(RUNS.c.id, RUNS.c.epoch, RUNS.c.executor).where(
+            status_is(RunStatus.RUNNING),
+            (RUNS.c.executor == executor)
+            | RUNS.c.executor.not_in(select(EXECUTORS.c.id)),
         )
-        .distinct()
+    ).all()
+    return Holdings(
+        own={row.id: row.epoch for row in rows if row.executor == executor},
+        strangers={row.executor for row in rows if row.executor != executor},
     )
-    return {name for name in connection.scalars(query) if name is not None}
 
 
 def forget(connection: Connection, executor: str) -> None:
@@ -122,7 +134,7 @@ def forget(connection: Connection, executor: str) -> None:
 def forget_idle(connection: Connection, gone: Collection[str]) -> None:
     """Remove the rows of executors that are *gone* and hold no run any more."""
     holding = select(RUNS.c.executor).where(
-        RUNS.c.status == RunStatus.RUNNING, RUNS.c.executor.in_(gone)
+        status_is(RunStatus.RUNNING), RUNS.c.executor.in_(gone)
     )
     connection.execute(
         delete(EXECUTORS).where(

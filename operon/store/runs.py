@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
 from datetime import datetime
+from datetime import timedelta
 from typing import Any
 from typing import cast
 
@@ -21,18 +22,20 @@ from sqlalchemy import exists
 from sqlalchemy import func
 from sqlalchemy import insert as plain_insert
 from sqlalchemy import literal
+from sqlalchemy import literal_column
 from sqlalchemy import null
 from sqlalchemy import select
+from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
 from operon.clock import Clock
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
+from operon.status import LIVE
 from operon.status import RunStatus
 from operon.store.dialect import Backend
+from operon.store.dialect import insert_unless_there
 
 RUNS = cast("Table", WorkflowRun.__table__)
 
@@ -48,10 +51,21 @@ class NewRun:
     fingerprint: str
     codec: str | None = None
     queue: str = "default"
+    priority: int = 0
+    partition: str | None = None
+    deduplication_key: str | None = None
+    debounce_key: str | None = None
+    delay: timedelta = timedelta(0)
+    """How long it may not be claimed."""
+    timeout: timedelta | None = None
+    """How long it may take, from its first claim, or from now if it begins at once."""
+    deadline_at: datetime | None = None
+    """When its parent has to end, and it with it."""
     principal: Mapping[str, Any] | None = None
     attributes: Mapping[str, Any] | None = None
     parent_id: str | None = None
     root_id: str | None = None
+    chain_id: str | None = None
     code_version: str | None = None
 
 
@@ -71,6 +85,14 @@ class Beginning:
     outcome_codec: str | None = None
 
 
+@dataclass(frozen=True)
+class Written:
+    """What the database made of a new run's times."""
+
+    created_at: datetime
+    deadline_at: datetime | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What a run has come to."""
@@ -82,6 +104,19 @@ class Result:
     output: str | None
     error: str | None
     codec: str | None
+    continued_as: str | None = None
+    wait_kind: str | None = None
+    wait_on: str | None = None
+
+
+def status_is(*statuses: RunStatus) -> ColumnElement[bool]:
+    """Return the condition that a run stands in one of *statuses*.
+
+    They are spelled out rather than bound, so that planners recognise the
+    predicates of partial indexes.
+    """
+    first, *more = (literal_column(f"'{status.value}'") for status in statuses)
+    return RUNS.c.status.in_([first, *more]) if more else RUNS.c.status == first
 
 
 def insert_new(
@@ -92,8 +127,8 @@ def insert_new(
     *,
     clock: Clock,
     lazily: bool = False,
-) -> bool:
-    """Write the row of *new* unless its id is taken; return whether it was written.
+) -> Written | None:
+    """Write the row of *new* unless its id, or a key that it holds alone, is taken.
 
     Args:
         connection: Its transaction is not poisoned by an id that is taken.
@@ -104,15 +139,21 @@ def insert_new(
         lazily: Let COMMIT return before the row is durable, where the database can;
             the next synchronous commit makes it so. Only for a row that nobody was
             told of, in a transaction of its own.
+
+    Returns:
+        What the database made of it, or None if nothing was written.
     """
-    insert = postgresql_insert if backend.name == "postgresql" else sqlite_insert
     insertion = (
-        insert(RUNS)
+        insert_unless_there(backend, RUNS)
         .values(_values(backend, new, beginning, clock))
-        .on_conflict_do_nothing(index_elements=["id"])
-        .returning(RUNS.c.id, *(backend.lazy_commit() if lazily else ()))
+        .returning(
+            RUNS.c.created_at,
+            RUNS.c.deadline_at,
+            *(backend.lazy_commit() if lazily else ()),
+        )
     )
-    return connection.execute(insertion).first() is not None
+    row = connection.execute(insertion).one_or_none()
+    return None if row is None else Written(row.created_at, row.deadline_at)
 
 
 def insert_first(
@@ -137,6 +178,90 @@ def find(session: Session, run_id: str) -> WorkflowRun | None:
     return session.get(WorkflowRun, run_id, populate_existing=True)
 
 
+def find_holder(connection: Connection, queue: str, key: str) -> str | None:
+    """Return the live run that holds the deduplication *key* of *queue*, or None."""
+    query = select(RUNS.c.id).where(
+        RUNS.c.queue == queue, RUNS.c.deduplication_key == key, status_is(*LIVE)
+    )
+    found: str | None = connection.scalar(query)
+    return found
+
+
+def debounce(
+    connection: Connection, backend: Backend, new: NewRun, *, clock: Clock
+) -> str | None:
+    """Give the run that holds the debounce key of *new* its input, and more time.
+
+    Returns:
+        The id of that run, or None if none is still waiting to begin.
+    """
+    statement = (
+        update(RUNS)
+        .where(
+            RUNS.c.queue == new.queue,
+            RUNS.c.debounce_key == new.debounce_key,
+            status_is(RunStatus.ENQUEUED),
+            RUNS.c.started_at.is_(None),
+        )
+        .values(
+            workflow=new.workflow,
+            version=new.version,
+            input=new.input,
+            codec=new.codec,
+            fingerprint=new.fingerprint,
+            due_at=backend.after(clock, new.delay),
+        )
+        .returning(RUNS.c.id)
+    )
+    found: str | None = connection.scalar(statement)
+    return found
+
+
+def annotate(
+    connection: Connection, run_id: str, attributes: Mapping[str, Any]
+) -> None:
+    """Add *attributes* to those of a run that nobody else writes to."""
+    query = select(RUNS.c.attributes).where(RUNS.c.id == run_id)
+    before = connection.scalar(query) or {}
+    connection.execute(
+        update(RUNS)
+        .where(RUNS.c.id == run_id)
+        .values(attributes={**before, **attributes})
+    )
+
+
+def inheritance(connection: Connection, run_id: str) -> dict[str, Any]:
+    """Return what *run_id* hands on to the run that continues it, by column."""
+    names = (
+        "queue priority partition deduplication_key principal attributes parent_id "
+        "root_id"
+    )
+    columns = (RUNS.c[name] for name in names.split())
+    query = select(*columns).where(RUNS.c.id == run_id)
+    return dict(connection.execute(query).mappings().one())
+
+
+def newest(connection: Connection, run_id: str) -> str:
+    """Return the run that goes on for *run_id* after `continue_as`, or *run_id*."""
+    query = select(RUNS.c.continued_as, RUNS.c.chain_id).where(RUNS.c.id == run_id)
+    row = connection.execute(query).one_or_none()
+    if row is None or row.continued_as is None:
+        return run_id
+    last = select(RUNS.c.id).where(
+        RUNS.c.chain_id == (row.chain_id or run_id), RUNS.c.continued_as.is_(None)
+    )
+    found: str | None = connection.scalar(last)
+    return run_id if found is None else found
+
+
+def address(connection: Connection, run_id: str) -> str | None:
+    """Return where the mail of *run_id* is, or None if there is no such run."""
+    found: str | None = connection.scalar(
+        select(func.coalesce(RUNS.c.chain_id, RUNS.c.id)).where(RUNS.c.id == run_id)
+    )
+    return found
+
+
 def find_result(connection: Connection, run_id: str) -> Result | None:
     """Return what *run_id* has come to, or None if there is no such run.
 
@@ -157,6 +282,9 @@ def find_result(connection: Connection, run_id: str) -> Result | None:
             func.coalesce(RUNS.c.output, Checkpoint.output).label("output"),
             func.coalesce(RUNS.c.error, Checkpoint.error).label("error"),
             func.coalesce(RUNS.c.outcome_codec, Checkpoint.codec).label("codec"),
+            RUNS.c.continued_as,
+            RUNS.c.wait_kind,
+            RUNS.c.wait_on,
         )
         .select_from(RUNS.outerjoin(cast("Table", Checkpoint.__table__), own))
         .where(RUNS.c.id == run_id)
@@ -169,31 +297,54 @@ Attribute = str | int | float | bool
 """What a run can be found by."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which runs are meant; every condition that is given must hold."""
+
+    statuses: Sequence[RunStatus] = ()
+    workflow: str | None = None
+    queue: str | None = None
+    attributes: Mapping[str, Attribute] | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def conditions(self, session: Session) -> list[ColumnElement[bool]]:
+        """Return what has to hold, as the database of *session* says it."""
+        found = _attribute_conditions(session, self.attributes or {})
+        if self.statuses:
+            found.append(WorkflowRun.status.in_(self.statuses))
+        if self.workflow is not None:
+            found.append(WorkflowRun.workflow == self.workflow)
+        if self.queue is not None:
+            found.append(WorkflowRun.queue == self.queue)
+        if self.created_after is not None:
+            found.append(WorkflowRun.created_at >= self.created_after)
+        if self.created_before is not None:
+            found.append(WorkflowRun.created_at < self.created_before)
+        return found
+
+
 def list_matching(
-    session: Session,
-    *,
-    statuses: Sequence[RunStatus] = (),
-    workflow: str | None = None,
-    attributes: Mapping[str, Attribute] | None = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
-    limit: int = 100,
+    session: Session, wanted: Filter, *, limit: int = 100
 ) -> list[WorkflowRun]:
-    """Return up to *limit* runs that match every condition given, the newest first."""
-    conditions: list[ColumnElement[bool]] = []
-    if statuses:
-        conditions.append(WorkflowRun.status.in_(statuses))
-    if workflow is not None:
-        conditions.append(WorkflowRun.workflow == workflow)
-    if created_after is not None:
-        conditions.append(WorkflowRun.created_at >= created_after)
-    if created_before is not None:
-        conditions.append(WorkflowRun.created_at < created_before)
-    conditions.extend(_attribute_conditions(session, attributes or {}))
+    """Return up to *limit* runs that are *wanted*, the newest first."""
     query = (
         select(WorkflowRun)
-        .where(*conditions)
+        .where(*wanted.conditions(session))
         .order_by(WorkflowRun.created_at.desc(), WorkflowRun.id.desc())
+        .limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+def ids_matching(
+    session: Session, wanted: Filter, *, after: str, limit: int
+) -> list[str]:
+    """Return up to *limit* ids of runs that are *wanted*, in order, from *after* on."""
+    query = (
+        select(WorkflowRun.id)
+        .where(WorkflowRun.id > after, *wanted.conditions(session))
+        .order_by(WorkflowRun.id)
         .limit(limit)
     )
     return list(session.scalars(query))
@@ -224,14 +375,18 @@ def _values(
     backend: Backend, new: NewRun, beginning: Beginning, clock: Clock
 ) -> dict[str, Any]:
     now = backend.now(clock)
-    status = beginning.status
+    waits = beginning.status is RunStatus.ENQUEUED
+    begins: dict[str, Any] = {"started_at": null() if waits else now}
+    if new.timeout is not None and not waits:  # it counts from now, so it is told
+        begins["timeout"] = null()
+        begins["deadline_at"] = backend.after(clock, new.timeout)
+    given = {name: value for name, value in asdict(new).items() if name != "delay"}
     return {
-        **asdict(new),
+        **given,
         **asdict(beginning),
+        **begins,
         "recoveries": 0,
-        "priority": 0,
-        "due_at": now,
+        "due_at": backend.after(clock, new.delay) if new.delay else now,
         "created_at": now,
-        "started_at": null() if status is RunStatus.ENQUEUED else now,
-        "finished_at": now if status.is_final else null(),
+        "finished_at": now if beginning.status.is_final else null(),
     }

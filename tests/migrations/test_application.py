@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from operon import schema
 from operon.models import WorkflowRun
+from tests.migrations.facts import check
 
 ENV = """
 from alembic import context
@@ -88,21 +89,12 @@ def migrate_application(config):
     command.upgrade(config, "0001")
 
 
-def check_operons(engine):
-    """Run `alembic check` of Operon's own environment."""
-    config = Config()
-    config.set_main_option("script_location", str(schema._get_scripts()))
-    with schema.exclusive(engine) as connection:
-        config.attributes["connection"] = connection
-        command.check(config)
-
-
 def test_autogenerate_is_clean_for_both_in_one_database(engine, application):
     schema.upgrade(engine)
     migrate_application(application)
 
     command.check(application)
-    check_operons(engine)
+    check(engine)
 
 
 def test_the_applications_migration_leaves_operons_tables_alone(engine, application):

@@ -1,6 +1,5 @@
 """What `operon.schema` does to a database: up, down, and nothing by halves."""
 
-import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +29,10 @@ from operon.errors import SchemaError
 from operon.models import Base
 from operon.models import WorkflowRun
 from operon.status import RunStatus
+from tests.migrations.facts import FOLLOWING
+from tests.migrations.facts import describe
+from tests.migrations.facts import read_version
+from tests.migrations.facts import run
 
 MIGRATE = """
 import sys
@@ -45,12 +48,12 @@ schema.verify(engine)
 engine.dispose()
 """
 
-NEXT = """
+HALF = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "operon_0002"
-down_revision = "operon_0001"
+revision = "{revision}"
+down_revision = "{down_revision}"
 
 
 def upgrade():
@@ -142,72 +145,9 @@ def versions(tmp_path, monkeypatch):
 
 
 def add_revision(versions, *, more="pass"):
-    (versions / "0002_half.py").write_text(NEXT.format(more=more))
-
-
-def read_version(engine):
-    with engine.connect() as connection:
-        return connection.scalar(text("SELECT version_num FROM operon_alembic_version"))
-
-
-def run(engine, *statements):
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-
-
-def describe(engine):
-    """Return what the database itself says of Operon's tables, as comparable lines."""
-    of_dialect = {"sqlite": describe_sqlite, "postgresql": describe_postgresql}
-    with engine.connect() as connection:
-        return of_dialect[engine.dialect.name](connection)
-
-
-def describe_sqlite(connection):
-    rows = connection.execute(
-        text(
-            "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL "
-            "AND tbl_name LIKE 'operon%' AND tbl_name != 'operon_alembic_version'"
-        )
-    )
-    return {
-        (kind, name, tuple(normalise(kind, statement)))
-        for kind, name, statement in rows
-    }
-
-
-def normalise(kind, statement):
-    """Drop spaces and quotes, and the order in which a table's columns came to be."""
-    plainly = re.sub(r'[\s"]+', " ", statement)
-    if kind != "table":
-        return [plainly]
-    body = plainly[plainly.index("(") + 1 : plainly.rindex(")")]
-    return sorted(part.strip() for part in body.split(","))
-
-
-def describe_postgresql(connection):
-    columns = connection.execute(
-        text(
-            "SELECT table_name, column_name, udt_name, is_nullable, column_default, "
-            "character_maximum_length, datetime_precision, numeric_precision "
-            "FROM information_schema.columns WHERE table_name LIKE 'operon%' "
-            "AND table_name != 'operon_alembic_version'"
-        )
-    )
-    indexes = connection.execute(
-        text(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'operon%' "
-            "AND tablename != 'operon_alembic_version'"
-        )
-    )
-    constraints = connection.execute(
-        text(
-            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
-            "WHERE conrelid::regclass::text LIKE 'operon%' "
-            "AND conrelid::regclass::text != 'operon_alembic_version'"
-        )
-    )
-    return {tuple(row) for rows in (columns, indexes, constraints) for row in rows}
+    """Write the revision `FOLLOWING`, which also does *more*."""
+    source = HALF.format(revision=FOLLOWING, down_revision=schema.HEAD, more=more)
+    (versions / "following_half.py").write_text(source)
 
 
 def test_an_upgraded_database_has_exactly_what_the_mappings_say(empty_database):
@@ -260,6 +200,25 @@ def test_goes_down_and_up_again(empty_database):
     schema.upgrade(engine)
 
     assert nothing == set()
+    assert once == describe(engine)
+    assert read_version(engine) == schema.HEAD
+
+
+@pytest.mark.parametrize("revision", schema.REVISIONS[:-1])
+def test_goes_down_to_every_revision_and_up_again(empty_database, revision):
+    engine = empty_database.engine()
+    schema.upgrade(engine, revision)
+    before = describe(engine)
+    schema.upgrade(engine)
+    once = describe(engine)
+
+    schema.downgrade(engine, revision)
+    version = read_version(engine)
+    between = describe(engine)
+    schema.upgrade(engine)
+
+    assert version == revision
+    assert between == before
     assert once == describe(engine)
     assert read_version(engine) == schema.HEAD
 
@@ -344,7 +303,7 @@ def test_a_failed_first_migration_leaves_nothing_and_can_be_repeated(
     assert inspect(engine).get_table_names() == []
     add_revision(versions)
     schema.upgrade(engine)
-    assert read_version(engine) == "operon_0002"
+    assert read_version(engine) == FOLLOWING
 
 
 def test_a_failed_migration_leaves_the_version_and_can_be_repeated(
@@ -355,14 +314,14 @@ def test_a_failed_migration_leaves_the_version_and_can_be_repeated(
     add_revision(versions, more="raise RuntimeError('broken')")
 
     with pytest.raises(RuntimeError, match="broken"):
-        schema.upgrade(engine, "operon_0002")
+        schema.upgrade(engine, FOLLOWING)
 
-    assert read_version(engine) == "operon_0001"
+    assert read_version(engine) == schema.HEAD
     assert not inspect(engine).has_table("operon_half")
     schema.verify(engine)
     add_revision(versions)
-    schema.upgrade(engine, "operon_0002")
-    assert read_version(engine) == "operon_0002"
+    schema.upgrade(engine, FOLLOWING)
+    assert read_version(engine) == FOLLOWING
     assert inspect(engine).has_table("operon_half")
 
 
@@ -391,7 +350,7 @@ def test_sqlite_migrates_in_one_transaction_whoever_manages_begin(
     schema.upgrade(sqlite_engine)
 
     another = create_engine(sqlite_engine.url)
-    assert read_version(another) == "operon_0002"
+    assert read_version(another) == FOLLOWING
     another.dispose()
 
 
@@ -432,11 +391,26 @@ def test_rebuilding_a_table_keeps_the_rows_that_refer_to_it(enforcing_engine, ve
     order_refers_to_a_run(enforcing_engine)
     add_revision(versions, more=REBUILD.strip())
 
-    schema.upgrade(enforcing_engine, "operon_0002")
+    schema.upgrade(enforcing_engine, FOLLOWING)
 
     with enforcing_engine.connect() as connection:
         assert connection.scalar(text("SELECT run_id FROM orders")) == "run"
         assert connection.scalar(text("SELECT queue FROM operon_runs")) == "default"
+
+
+@pytest.mark.parametrize("revision", schema.REVISIONS[:-1])
+def test_goes_down_and_up_again_beneath_rows_that_refer_to_runs(
+    enforcing_engine, revision
+):
+    schema.upgrade(enforcing_engine)
+    order_refers_to_a_run(enforcing_engine)
+
+    schema.downgrade(enforcing_engine, revision)
+    schema.upgrade(enforcing_engine)
+
+    with enforcing_engine.connect() as connection:
+        assert connection.scalar(text("SELECT run_id FROM orders")) == "run"
+        assert connection.scalar(text("SELECT id FROM operon_runs")) == "run"
 
 
 def test_refuses_to_drop_runs_that_the_application_refers_to(enforcing_engine):
@@ -483,7 +457,7 @@ def test_refuses_a_revision_that_does_not_exist(empty_database):
     assert inspect(engine).get_table_names() == []
 
 
-@pytest.mark.parametrize("revision", ["head", "operon_0001"])
+@pytest.mark.parametrize("revision", ["head", *schema.REVISIONS])
 def test_refuses_to_upgrade_what_a_newer_operon_has_migrated(empty_database, revision):
     engine = empty_database.engine()
     schema.upgrade(engine)

@@ -6,11 +6,12 @@ import sys
 import pytest
 from sqlalchemy import event
 from sqlalchemy import inspect
-from sqlalchemy import text
 
 from operon import schema
 from operon.errors import SchemaError
 from operon.models import Base
+from tests.migrations.facts import FOLLOWING
+from tests.migrations.facts import run
 
 VERIFY = """
 import sys
@@ -40,12 +41,6 @@ def statements(engine):
         words.append(statement.split()[0])
 
     return words
-
-
-def run(engine, *statements):
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
 
 
 def test_accepts_an_upgraded_database(engine):
@@ -84,14 +79,26 @@ def test_says_that_the_tables_are_missing_after_a_downgrade(engine):
         schema.verify(engine)
 
 
-def test_says_that_the_tables_are_behind(engine, monkeypatch):
-    schema.upgrade(engine)
-    monkeypatch.setattr(schema, "REVISIONS", ("operon_0001", "operon_0002"))
-    monkeypatch.setattr(schema, "HEAD", "operon_0002")
+@pytest.mark.parametrize("revision", schema.REVISIONS[:-1])
+def test_says_that_the_tables_are_behind(engine, revision):
+    schema.upgrade(engine, revision)
 
     with pytest.raises(
         SchemaError,
-        match=r"at revision operon_0001, .* needs operon_0002; run `operon migrate`",
+        match=rf"at revision {revision}, .* needs {schema.HEAD}; run `operon migrate`",
+    ):
+        schema.verify(engine)
+
+
+def test_says_that_the_tables_are_behind_the_next_release(engine, monkeypatch):
+    head = schema.HEAD
+    schema.upgrade(engine)
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, FOLLOWING))
+    monkeypatch.setattr(schema, "HEAD", FOLLOWING)
+
+    with pytest.raises(
+        SchemaError,
+        match=rf"at revision {head}, .* needs {FOLLOWING}; run `operon migrate`",
     ):
         schema.verify(engine)
 

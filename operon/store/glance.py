@@ -1,0 +1,153 @@
+"""One look at everything an executor may have to do: a single statement that reads.
+
+An idle executor sends nothing else between two heartbeats, and takes no lock.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy import Select
+from sqlalchemy import Text
+from sqlalchemy import cast
+from sqlalchemy import exists
+from sqlalchemy import func
+from sqlalchemy import literal
+from sqlalchemy import null
+from sqlalchemy import select
+from sqlalchemy import tuple_
+from sqlalchemy import union_all
+
+from operon.clock import Clock
+from operon.models import ScheduleRecord
+from operon.store.claims import Key
+from operon.store.claims import is_due
+from operon.store.deadlines import is_overdue
+from operon.store.dialect import Backend
+from operon.store.limited import Place
+from operon.store.queues import QUEUES
+from operon.store.queues import is_limited
+from operon.store.queues import is_restricted
+from operon.store.runs import RUNS
+from operon.store.waits import is_over
+
+_MOST = 500  # of each kind, at one look
+
+
+@dataclass(frozen=True)
+class ToDo:
+    """What there is to do at this moment."""
+
+    due: bool = False
+    """Whether a run can be claimed from a queue without limits."""
+    places: list[Place] = field(default_factory=list[Place])
+    """Queues and partitions with limits where a run is due."""
+    over: list[str] = field(default_factory=list[str])
+    """Waiting runs whose wait is over."""
+    overdue: list[str] = field(default_factory=list[str])
+    """Runs whose deadline has passed."""
+    schedules: list[str] = field(default_factory=list[str])
+    """Schedules with a tick that has come."""
+
+
+def glance(
+    connection: Connection,
+    backend: Backend,
+    *,
+    known: Collection[Key],
+    queues: Collection[str],
+    clock: Clock,
+) -> ToDo:
+    """Return what an executor that knows these workflows, and queues, could do."""
+    looks = (
+        _any_due(backend, known, queues, clock),
+        _limited_queues(backend, known, queues, clock),
+        _partitions(backend, known, queues, clock),
+        _first(RUNS.c.id, "over").where(is_over(backend, clock)),
+        _first(RUNS.c.id, "overdue").where(is_overdue(backend, clock)),
+        _schedules(backend, known, clock),
+    )
+    # SQLite takes a LIMIT within a UNION only in a sub-select
+    parts = [select(look.subquery(f"look{n}")) for n, look in enumerate(looks)]
+    rows = connection.execute(union_all(*parts)).all()
+    found: dict[str, list[Any]] = {}
+    for kind, name, partition in rows:
+        found.setdefault(kind, []).append((name, partition))
+
+    def names(kind: str) -> list[str]:
+        return [name for name, _ in found.get(kind, ())]
+
+    return ToDo(
+        due="due" in found,
+        places=[Place(name, part or "") for name, part in found.get("place", ())],
+        over=names("over"),
+        overdue=names("overdue"),
+        schedules=names("schedule"),
+    )
+
+
+def _first(name: Any, kind: str, partition: Any = None) -> Select[Any]:
+    """Select *name* as something of *kind* to do."""
+    part = cast(null(), Text) if partition is None else partition
+    columns = (literal(kind).label("kind"), name.label("name"), part.label("part"))
+    return select(*columns).limit(_MOST)
+
+
+def _any_due(
+    backend: Backend, known: Collection[Key], queues: Collection[str], clock: Clock
+) -> Select[Any]:
+    due = exists().where(
+        is_due(backend, known, clock),
+        RUNS.c.queue.in_(queues),
+        ~is_restricted(RUNS.c.queue),
+    )
+    return _first(literal(""), "due").where(due)
+
+
+def _limited_queues(
+    backend: Backend, known: Collection[Key], queues: Collection[str], clock: Clock
+) -> Select[Any]:
+    due = exists().where(
+        is_due(backend, known, clock),
+        RUNS.c.queue == QUEUES.c.name,
+        RUNS.c.partition.is_(None),
+    )
+    return _first(QUEUES.c.name, "place").where(
+        QUEUES.c.name.in_(queues),
+        QUEUES.c.paused_at.is_(None),
+        is_limited(),
+        due,
+    )
+
+
+def _partitions(
+    backend: Backend, known: Collection[Key], queues: Collection[str], clock: Clock
+) -> Select[Any]:
+    """Select the partitions of limited queues where a run is due, in no order.
+
+    There may be more than one look takes; a random start lets none starve.
+    """
+    return (
+        _first(RUNS.c.queue, "place", RUNS.c.partition)
+        .join_from(RUNS, QUEUES, QUEUES.c.name == RUNS.c.queue)
+        .where(
+            is_due(backend, known, clock),
+            RUNS.c.partition.is_not(None),
+            RUNS.c.queue.in_(queues),
+            QUEUES.c.paused_at.is_(None),
+            is_limited(),
+        )
+        .group_by(RUNS.c.queue, RUNS.c.partition)
+        .order_by(func.random())
+    )
+
+
+def _schedules(backend: Backend, known: Collection[Key], clock: Clock) -> Select[Any]:
+    key = tuple_(ScheduleRecord.workflow, ScheduleRecord.version)
+    return _first(ScheduleRecord.name, "schedule").where(
+        key.in_(known),
+        ScheduleRecord.paused_at.is_(None),
+        ScheduleRecord.next_at <= backend.now(clock),
+    )
