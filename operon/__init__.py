@@ -5,10 +5,10 @@ transaction, so a program resumes exactly where it left off after any failure.
 """
 
 from operon.app import Operon as Operon
+from operon.bodies import Future as Future
 from operon.context import current as current
 from operon.errors import RunCancelled as RunCancelled
 from operon.handle import Handle as Handle
-from operon.primitives import Future as Future
 from operon.queue import Queue as Queue
 from operon.queue import Rate as Rate
 from operon.retry import Retry as Retry

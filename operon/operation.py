@@ -329,18 +329,17 @@ def call_of(operation: object, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         MisuseError: It is neither.
         TypeError: The arguments do not fit.
     """
-    owner: object = None
-    if isinstance(operation, BoundOperation):
-        operation, owner = operation.operation, operation.owner
-    if not isinstance(operation, Operation) or operation.kind == "transaction":
+    bound = operation if isinstance(operation, BoundOperation) else None
+    declared = operation if bound is None else bound.operation
+    if not isinstance(declared, Operation) or declared.kind == "transaction":
         raise MisuseError(
             f"self.spawn({operation!r}, …)",
             "spawns neither a step nor an activity",
             cure="pass a step or activity without calling it, such as "
             "self.spawn(self.charge, 7)",
         )
-    operation.shape.bind(args, kwargs)
-    return Call(operation, owner, args, kwargs)
+    declared.shape.bind(args, kwargs)
+    return Call(declared, None if bound is None else bound.owner, args, kwargs)
 
 
 def undecorated(candidate: object, decorator: str) -> FunctionType:

@@ -91,15 +91,14 @@ def checked_queue_name(name: object) -> str:
     """Return *name* if a queue can have it.
 
     Raises:
-        ConfigurationError: It is no text of 1 to 255 printable characters.
+        ConfigurationError: It is no text of printable characters.
     """
     if isinstance(name, str) and name.strip() and name.isprintable():
-        if len(name) <= 255:  # noqa: PLR2004 - as long as a run's id
-            return name
+        return name
     raise ConfigurationError(
         f"the queue name {name!r}",
         "cannot work",
-        cure="use text of 1 to 255 printable characters",
+        cure="use text of printable characters",
     )
 
 

@@ -82,7 +82,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop what `upgrade` made, with everything in it."""
+    """Drop what `upgrade` made, with everything in it; waiting runs look again."""
+    op.execute("UPDATE operon_runs SET status = 'enqueued' WHERE status = 'waiting'")
     for table in ("schedules", "partitions", "queues", "streams", "events", "messages"):
         op.drop_table(f"operon_{table}")
     for name, _, _ in _INDEXES:

@@ -1,1 +1,1 @@
-"""What can be asked of an `Operon`, by what it is about; `operon.app` joins the parts."""
+"""What can be asked of an `Operon`, by subject; `operon.app` joins the parts."""

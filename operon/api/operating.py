@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from datetime import datetime
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -25,6 +26,7 @@ from operon.status import RunStatus
 from operon.store import purge
 from operon.store import runs
 from operon.store import schedules
+from operon.store.database import Database
 from operon.store.runs import Attribute
 from operon.store.runs import Filter
 
@@ -236,17 +238,7 @@ class Operating(Part):
     ) -> Bulk:
         """Grant *wish* to every run that is *wanted*; go on where it is refused."""
         came_to, after = Bulk(), ""
-        while True:
-            page = self._read(
-                lambda session: runs.ids_matching(
-                    session,
-                    wanted,
-                    after=after,
-                    limit=_PAGE,  # noqa: B023 - read at once
-                )
-            )
-            if not page:
-                return came_to
+        while page := self._page(wanted, after):
             for run_id in page:
                 try:
                     self._grant(wish(run_id), None, "a bulk operation")
@@ -256,6 +248,12 @@ class Operating(Part):
                     came_to.done.append(run_id)
                 progress(1)
             after = page[-1]
+        return came_to
+
+    def _page(self, wanted: Filter, after: str) -> list[str]:
+        return self._read(
+            lambda session: runs.ids_matching(session, wanted, after=after, limit=_PAGE)
+        )
 
 
 def _filter(  # noqa: PLR0917 - as the methods that call it
@@ -293,14 +291,18 @@ def _purge(
     removed = referenced = 0
     after: str | None = None
     while True:
-
-        def one_batch() -> purge.Batch:
-            with database.transaction() as connection:
-                return purge.remove(connection, before, after=after, limit=batch)  # noqa: B023 - called at once
-
-        done = insist(clock, services.patience, one_batch)
+        done = insist(
+            clock, services.patience, partial(_remove, database, before, after, batch)
+        )
         if done.last is None:
             return Purged(removed, referenced)
         removed, referenced = removed + done.removed, referenced + done.referenced
         after = done.last
         progress(removed + referenced, max(total, removed + referenced))
+
+
+def _remove(
+    database: Database, before: datetime, after: str | None, limit: int
+) -> purge.Batch:
+    with database.transaction() as connection:
+        return purge.remove(connection, before, after=after, limit=limit)

@@ -11,6 +11,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from operon.api.base import Part
+from operon.clock import Clock
 from operon.codec import NotEncodable
 from operon.cron import Cron
 from operon.errors import MisuseError
@@ -26,6 +27,7 @@ from operon.registry import Declared
 from operon.registry import Runnable
 from operon.store import queues
 from operon.store import schedules
+from operon.store.dialect import Backend
 from operon.store.schedules import Rule
 from operon.store.schedules import Standing
 from operon.workflow import Workflow
@@ -77,7 +79,7 @@ class Planning(Part):
             UnknownQueueError: There is no such queue.
             ConfigurationError: Nothing can keep such a limit.
         """
-        given = {
+        given: dict[str, Any] = {
             "concurrency": concurrency,
             "per_executor": per_executor,
             "rate": rate,
@@ -225,6 +227,7 @@ class Planning(Part):
         backend, clock = services.database.backend, services.clock
 
         def write(connection: Connection) -> None:
+            services.database.hurry(connection)  # the next launch says it again
             known, spoken = services.queues(), self._settings.queues
             queues.declare(
                 connection,
@@ -264,7 +267,7 @@ class Planning(Part):
         return self._write(called, write, tell=lambda services, _: services.tell_due())
 
 
-def _store(connection: Connection, backend: Any, rule: Rule, clock: Any) -> None:
+def _store(connection: Connection, backend: Backend, rule: Rule, clock: Clock) -> None:
     """Write *rule* unless the program said the same before."""
     cron = Cron(rule.cron, rule.timezone)
     found = schedules.lock(connection, backend, rule.name, clock=clock)

@@ -10,8 +10,8 @@ from typing import Any
 from operon.context import CurrentRun
 from operon.context import Place
 from operon.context import entered
+from operon.engine.outcome import succeeded
 from operon.engine.record import record_alone
-from operon.engine.record import succeeded
 from operon.engine.run import ActiveRun
 from operon.engine.trying import Try
 from operon.engine.trying import execute

@@ -8,14 +8,16 @@ from typing import NoReturn
 
 from sqlalchemy import Connection
 
+from operon.codec import Undecodable
+from operon.codec import error_summary
 from operon.codec import type_codec
 from operon.codec import wrap_error
 from operon.engine.enqueueing import enqueue
 from operon.engine.flow import Continued
 from operon.engine.mail import read
-from operon.engine.record import Primitive
+from operon.engine.outcome import Primitive
+from operon.engine.outcome import answer
 from operon.engine.record import Slot
-from operon.engine.record import answer
 from operon.engine.record import deliver_cancel
 from operon.engine.record import enter
 from operon.engine.run import ActiveRun
@@ -169,9 +171,20 @@ def _come_to(run: ActiveRun, operation: Primitive, slot: Slot, found: Result) ->
     if found.status is RunStatus.FAILED and found.error is not None:
         return replace(record, error=found.error, codec=found.codec)
     if found.status is RunStatus.DEAD:
-        dead = RunDeadError(operation.name, "Operon stopped it; ask `runs explain`")
+        dead = RunDeadError(operation.name, _reason(run, found))
         text, codec = wrap_error(dead, run.services.payloads)
     else:
         cancelled = RunCancelledError(operation.name)
         text, codec = wrap_error(cancelled, run.services.payloads)
     return replace(record, error=text, codec=codec)
+
+
+def _reason(run: ActiveRun, found: Result) -> str:
+    """Return why Operon stopped a run, in words."""
+    if found.error is None:
+        return "no reason was recorded"
+    try:
+        text = run.services.payloads.unwrap(found.error, found.codec)
+    except Undecodable as problem:
+        return problem.reason
+    return error_summary(text)

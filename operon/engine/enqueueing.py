@@ -1,4 +1,4 @@
-"""Writing the row of a run that somebody else will execute, or finding who has its keys."""
+"""Writing the row of a run for somebody else, or finding who has its keys."""
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session

@@ -20,10 +20,10 @@ from operon.codec import Undecodable
 from operon.codec import type_codec
 from operon.codec import value_codec
 from operon.codec import wrap_error
+from operon.engine.outcome import Primitive
+from operon.engine.outcome import answer
 from operon.engine.patience import RunPatience
-from operon.engine.record import Primitive
 from operon.engine.record import Slot
-from operon.engine.record import answer
 from operon.engine.record import enter
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun

@@ -1,4 +1,4 @@
-"""What a body learns or leaves without anything happening: time, patches, attributes."""
+"""What a body learns or leaves by the way: time, patches, attributes."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from operon.codec import type_codec
 from operon.engine.mail import done
-from operon.engine.record import Primitive
-from operon.engine.record import answer
+from operon.engine.outcome import Primitive
+from operon.engine.outcome import answer
 from operon.engine.record import enter
 from operon.engine.run import ActiveRun
 from operon.engine.start import ensure_started

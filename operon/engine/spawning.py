@@ -16,7 +16,7 @@ from operon.context import frame
 from operon.engine.activities import attempt_activity
 from operon.engine.flow import ControlFlow
 from operon.engine.flow import Parked
-from operon.engine.record import answer
+from operon.engine.outcome import answer
 from operon.engine.record import enter
 from operon.engine.run import ActiveRun
 from operon.engine.steps import attempt_step

@@ -50,11 +50,12 @@ def write_row(run: ActiveRun, beginning: Beginning, *, lazily: bool = False) -> 
                 )
             if written is None:
                 return in_doubt and is_mine(run)
-            run.begin(written.created_at, written.deadline_at)
-            return True
         except exc.SQLAlchemyError as error:
             in_doubt = True
             patience.wait(Rejected.from_error(error))
+        else:
+            run.begin(written.created_at, written.deadline_at)
+            return True
 
 
 def is_mine(run: ActiveRun) -> bool:

@@ -9,8 +9,8 @@ from operon.codec import load_columns
 from operon.context import CurrentRun
 from operon.context import Place
 from operon.context import entered
+from operon.engine.outcome import succeeded
 from operon.engine.record import Checkpointing
-from operon.engine.record import succeeded
 from operon.engine.run import ActiveRun
 from operon.engine.trying import Try
 from operon.engine.trying import execute

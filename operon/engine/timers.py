@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from operon.engine.mail import done
-from operon.engine.record import Primitive
-from operon.engine.record import answer
+from operon.engine.outcome import Primitive
+from operon.engine.outcome import answer
 from operon.engine.record import enter
 from operon.engine.record import meet_deadline
 from operon.engine.run import ActiveRun

@@ -5,9 +5,9 @@ from sqlalchemy import Connection
 from operon.engine.faults import Fault
 from operon.engine.faults import sqlstate_of
 from operon.engine.flow import IdTaken
+from operon.engine.outcome import answer
 from operon.engine.patience import Patience
 from operon.engine.record import Checkpointing
-from operon.engine.record import answer
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.start import is_mine

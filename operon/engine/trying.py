@@ -13,12 +13,12 @@ from sqlalchemy import exc
 from operon.codec import error_summary
 from operon.codec import wrap_error
 from operon.engine.faults import sqlstate_of
+from operon.engine.outcome import answer
+from operon.engine.outcome import failed
 from operon.engine.patience import RunPatience
-from operon.engine.record import answer
 from operon.engine.record import commit_alone
 from operon.engine.record import deliver_cancel
 from operon.engine.record import enter
-from operon.engine.record import failed
 from operon.engine.record import record_alone
 from operon.engine.record import settle
 from operon.engine.rejected import Rejected

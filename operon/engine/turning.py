@@ -1,4 +1,4 @@
-"""How a claim ends without an end of its run: it is suspended, or goes on as another."""
+"""How a claim ends before its run does: it is suspended, or goes on as another."""
 
 from collections.abc import Callable
 from dataclasses import replace

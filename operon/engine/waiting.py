@@ -16,12 +16,12 @@ from sqlalchemy import exc
 from operon.engine.faults import Fault
 from operon.engine.faults import classify
 from operon.engine.flow import Suspended
+from operon.engine.outcome import Operation
+from operon.engine.outcome import failed
 from operon.engine.patience import RunPatience
 from operon.engine.record import Checkpointing
-from operon.engine.record import Operation
 from operon.engine.record import Slot
 from operon.engine.record import deliver_cancel
-from operon.engine.record import failed
 from operon.engine.record import meet_deadline
 from operon.engine.record import record_alone
 from operon.engine.record import settle

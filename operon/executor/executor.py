@@ -101,8 +101,8 @@ class Executor:
         with self._mutex:
             if self._is_present:
                 clean = self._keeper.stop(timeout)
-                self.notifier.stop()
                 self._heartbeat.stop(leave=clean and not len(self.services.active))
+            self.notifier.stop()
 
     def run(self, declared: Declared, workflow: Any, new: NewRun) -> Any:
         """Execute *new* in this thread; return its result.

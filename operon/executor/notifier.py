@@ -21,6 +21,7 @@ from operon.store.database import Detached
 _logger = logging.getLogger("operon.executor")
 
 _GATHER = 0.003  # seconds in which notices become one
+_IDLE = 3600.0  # seconds between two looks, if nobody tells
 _LISTEN = 1.0  # seconds between two looks whether to stop
 _RECONNECT = 1.0  # seconds after a lost connection
 
@@ -85,11 +86,11 @@ class Notifier:
     def _send_all(self) -> None:
         clock = self.services.clock
         while True:
-            clock.wait(self._asked, _LISTEN)
-            stopping = self._stopped.is_set()
-            if not stopping and self._asked.is_set():
+            clock.wait(self._asked, _IDLE)
+            if self._asked.is_set():
                 clock.wait(self._stopped, _GATHER)
             self._asked.clear()
+            stopping = self._stopped.is_set()  # after that: it was set before `asked`
             with self._mutex:
                 told, self._pending = self._pending, set()
             if told:

@@ -94,7 +94,7 @@ class WorkflowRun(Base):
     forked_from: Mapped[str | None]
     """The run whose checkpoints it was given when it was made."""
     chain_id: Mapped[str | None]
-    """The first run of the chain that `continue_as` made; its mail is addressed there."""
+    """The first run of its chain, made by `continue_as`; mail is addressed there."""
     continued_as: Mapped[str | None]
     """The run that goes on where this one ended, made by `continue_as`."""
     executor: Mapped[str | None]

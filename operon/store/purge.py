@@ -97,7 +97,7 @@ def _is_old(before: datetime) -> ColumnElement[bool]:
 
 
 def _remove_runs(connection: Connection, ids: Sequence[str]) -> Sequence[str]:
-    """Remove the rows of *ids*; return those that nothing of the application refers to."""
+    """Remove the rows of *ids*, but for those that rows of the application refer to."""
     try:
         with connection.begin_nested():
             connection.execute(delete(RUNS).where(RUNS.c.id.in_(ids)))

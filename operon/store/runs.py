@@ -115,8 +115,10 @@ def status_is(*statuses: RunStatus) -> ColumnElement[bool]:
     They are spelled out rather than bound, so that planners recognise the
     predicates of partial indexes.
     """
-    first, *more = (literal_column(f"'{status.value}'") for status in statuses)
-    return RUNS.c.status.in_([first, *more]) if more else RUNS.c.status == first
+    words: list[ColumnElement[str]] = [
+        literal_column(f"'{status.value}'") for status in statuses
+    ]
+    return RUNS.c.status == words[0] if len(words) == 1 else RUNS.c.status.in_(words)
 
 
 def insert_new(

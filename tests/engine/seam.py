@@ -14,7 +14,8 @@ from operon.models import Checkpoint
 from operon.status import RunStatus
 from operon.store import claims
 from operon.store import control
-from operon.store.claims import Finish
+from operon.store import finishes
+from operon.store.finishes import Finish
 from tests.shop import Order
 
 disturb: list[Callable[[str], None]] = []
@@ -70,7 +71,7 @@ def take_over_and_finish(operon: Operon, run_id: str) -> None:
     assert [each.id for each in claimed] == [run_id]
     with services.database.transaction() as connection:
         how = Finish(lease=claimed[0].lease, status=RunStatus.SUCCEEDED, output="-1")
-        claims.finish(
+        finishes.finish(
             connection, services.database.backend, [how], clock=services.clock
         )
 

@@ -18,6 +18,8 @@ from operon import errors
 from operon.engine.body import play
 from operon.engine.run import ActiveRun
 from operon.hooks import Point
+from operon.ids import new_id
+from operon.request import StartOptions
 from operon.request import request
 from operon.status import RunStatus
 from operon.store import checkpoints
@@ -247,10 +249,9 @@ def _started(operon):
     services = operon._process.ready().services
     new = request(
         Disturbed(),
-        run_id="r",
-        attributes=None,
-        principal=None,
-        frame=None,
+        StartOptions(id="r"),
+        parent=None,
+        default_id=new_id,
         payloads=services.payloads,
         code_version=None,
     ).new

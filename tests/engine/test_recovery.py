@@ -24,12 +24,13 @@ from operon.executor.process import this_process
 from operon.hooks import Point
 from operon.status import RunStatus
 from operon.store import claims
-from operon.store.claims import Finish
+from operon.store import finishes
 from operon.store.commits import CommitWatch
-from operon.store.dialect import FairLock
 from operon.store.dialect import PostgreSQL
 from operon.store.executors import Peer
 from operon.store.executors import Presence
+from operon.store.fair_lock import FairLock
+from operon.store.finishes import Finish
 from tests import shop
 from tests.processes import eventually
 
@@ -350,4 +351,4 @@ def _end_elsewhere(thief, run_id: str) -> None:
             connection, backend, services.executor, run_id, gone=[holder], clock=clock
         )
         how = Finish(lease=claimed.lease, status=RunStatus.SUCCEEDED, output="-1")
-        claims.finish(connection, backend, [how], clock=clock)
+        finishes.finish(connection, backend, [how], clock=clock)

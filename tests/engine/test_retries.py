@@ -17,7 +17,8 @@ from operon.errors import ConfigurationError
 from operon.errors import RunCancelledError
 from operon.status import RunStatus
 from operon.store import claims
-from operon.store.claims import Finish
+from operon.store import finishes
+from operon.store.finishes import Finish
 from tests.engine.facts import attempts
 from tests.engine.facts import count
 from tests.engine.facts import history
@@ -78,8 +79,8 @@ def waits() -> Waits:
 
 @pytest.fixture
 def unwaiting(make_operon, database, waits):
-    """An Operon whose foreground runs wait by `waits`: not at all."""
-    operon = make_operon(database.url, clock=waits)
+    """An Operon whose foreground runs wait by `waits`, in their thread: not at all."""
+    operon = make_operon(database.url, clock=waits, inline_wait=timedelta(days=1))
     create_shop(operon.engine, "book")
     return operon
 
@@ -450,4 +451,4 @@ def _take_over_and_finish(operon, name: str) -> None:
             clock=clock,
         )
         how = Finish(lease=claimed.lease, status=RunStatus.SUCCEEDED, output="-1")
-        claims.finish(connection, backend, [how], clock=clock)
+        finishes.finish(connection, backend, [how], clock=clock)
