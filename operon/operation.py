@@ -131,7 +131,7 @@ class Operation:
         isolation: None stands for the Operon's own.
     """
 
-    kind: ClassVar[Kind]
+    kind: Kind
     takes_owner: ClassVar[bool]
     takes_session: ClassVar[bool]
     __name__: str

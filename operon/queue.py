@@ -26,8 +26,7 @@ class Rate:
     def __post_init__(self) -> None:
         """Refuse a rate that nothing can keep."""
         _refuse_unless(_is_count(self.limit), "Rate(limit=…)", self.limit)
-        holds = isinstance(self.period, timedelta) and self.period > timedelta(0)
-        _refuse_unless(holds, "Rate(period=…)", self.period)
+        _refuse_unless(_is_period(self.period), "Rate(period=…)", self.period)
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,7 @@ class Queue:
             value = getattr(self, name)
             holds = value is None or _is_count(value)
             _refuse_unless(holds, f"Queue({self.name!r}, {name}=…)", value)
-        holds = self.rate is None or isinstance(self.rate, Rate)
-        _refuse_unless(holds, f"Queue({self.name!r}, rate=…)", self.rate)
+        _refuse_unless(_is_rate(self.rate), f"Queue({self.name!r}, rate=…)", self.rate)
         if self.name == DEFAULT_QUEUE and (self.is_limited or self.partitioned):
             raise ConfigurationError(
                 f"Queue({self.name!r})",
@@ -104,6 +102,14 @@ def checked_queue_name(name: object) -> str:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_period(value: object) -> bool:
+    return isinstance(value, timedelta) and value > timedelta(0)
+
+
+def _is_rate(value: object) -> bool:
+    return value is None or isinstance(value, Rate)
 
 
 def _refuse_unless(holds: bool, setting: str, value: object) -> None:  # noqa: FBT001 - a condition reads best first

@@ -70,7 +70,7 @@ class Results:
         run_id: str,
         timeout: timedelta | None,
         *,
-        meanwhile: Callable[[str, Result], None] = lambda *_: None,
+        meanwhile: Callable[[str, Result], None] = lambda _, __: None,
     ) -> Result:
         """Wait until *run_id*, or what goes on in its place, has ended.
 

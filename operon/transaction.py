@@ -13,7 +13,6 @@ from inspect import BoundArguments
 from inspect import Parameter
 from types import FunctionType
 from typing import Any
-from typing import ClassVar
 from typing import Concatenate
 from typing import Generic
 from typing import ParamSpec
@@ -58,7 +57,7 @@ class Transaction(Operation, Generic[P, R_co]):
         read_only: It runs READ ONLY and, without an explicit id, makes no run.
     """
 
-    kind: ClassVar[Kind] = "transaction"
+    kind: Kind = "transaction"
     takes_owner = False
     takes_session = True
     queue = "default"

@@ -1,6 +1,7 @@
 """What every part of the API stands on: the process, and whose transaction is meant."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -49,7 +50,7 @@ class Part:
         write: Callable[[Connection], T],
         *,
         session: Session | None = None,
-        tell: Callable[[Services, T], None] = lambda *_: None,
+        tell: "Callable[[Services, T], None] | None" = None,
         instead: str = "call it from a step or an activity of the workflow",
     ) -> T:
         """Do *write*: in *session*'s transaction, in the step's, or in one of its own.
@@ -67,7 +68,8 @@ class Part:
         services = self._ready().services
         if session is not None:
             written = write(services.database.joined(session))
-            after_commit(session, lambda: tell(services, written))
+            if tell is not None:
+                after_commit(session, partial(tell, services, written))
             return written
 
         def alone() -> T:
@@ -75,7 +77,8 @@ class Part:
                 return write(connection)
 
         written = insist(services.clock, services.patience, alone)
-        tell(services, written)
+        if tell is not None:
+            tell(services, written)
         return written
 
 

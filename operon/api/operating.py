@@ -227,7 +227,7 @@ class Operating(Part):
                 connection, services.database.backend, services.clock
             ),
             session=session,
-            tell=lambda services, _: services.tell_due(),
+            tell=_tell_due,
         )
 
     def _each(
@@ -254,6 +254,10 @@ class Operating(Part):
         return self._read(
             lambda session: runs.ids_matching(session, wanted, after=after, limit=_PAGE)
         )
+
+
+def _tell_due(services: Services, _: None) -> None:
+    services.tell_due()
 
 
 def _filter(  # noqa: PLR0917 - as the methods that call it

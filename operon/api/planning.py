@@ -7,6 +7,7 @@ from datetime import UTC
 from datetime import datetime
 from typing import Any
 from typing import Literal
+from typing import cast
 
 from sqlalchemy import Connection
 
@@ -14,6 +15,7 @@ from operon.api.base import Part
 from operon.clock import Clock
 from operon.codec import NotEncodable
 from operon.cron import Cron
+from operon.engine.services import Services
 from operon.errors import MisuseError
 from operon.errors import UnknownQueueError
 from operon.errors import UnknownScheduleError
@@ -249,7 +251,7 @@ class Planning(Part):
             if not edit(connection, backend, name, clock=clock):
                 raise UnknownQueueError(name, known=queues.names(connection))
 
-        self._write(called, write, tell=lambda services, _: services.tell_due())
+        self._write(called, write, tell=_tell_due)
 
     def _edit_schedule(
         self, called: str, name: str, edit: Callable[[Connection, Standing], Any]
@@ -264,7 +266,11 @@ class Planning(Part):
                 raise UnknownScheduleError(name, known=known)
             return edit(connection, found)
 
-        return self._write(called, write, tell=lambda services, _: services.tell_due())
+        return self._write(called, write, tell=_tell_due)
+
+
+def _tell_due(services: Services, _: object) -> None:
+    services.tell_due()
 
 
 def _store(connection: Connection, backend: Backend, rule: Rule, clock: Clock) -> None:
@@ -288,8 +294,9 @@ def _input_of(workflow: Any) -> tuple[Declared, str, bool]:
     """
     takes_tick = False
     if isinstance(workflow, type) and issubclass(workflow, Workflow):
-        takes_tick = _TICK in workflow.__dataclass_fields__  # type: ignore[attr-defined]  # every workflow is one
-        workflow = _made(workflow, takes_tick=takes_tick)
+        fields: Any = dataclasses.fields(cast("Any", workflow))
+        takes_tick = any(each.name == _TICK for each in fields)
+        workflow = _made(cast("type[Workflow]", workflow), takes_tick=takes_tick)
     declared = declaration_of(workflow)
     declared.resolve()
     try:

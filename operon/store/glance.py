@@ -9,7 +9,6 @@ from dataclasses import field
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy import Select
 from sqlalchemy import Text
 from sqlalchemy import cast
 from sqlalchemy import exists
@@ -88,7 +87,7 @@ def glance(
     )
 
 
-def _first(name: Any, kind: str, partition: Any = None) -> Select[Any]:
+def _first(name: Any, kind: str, partition: Any = None) -> Any:
     """Select *name* as something of *kind* to do."""
     part = cast(null(), Text) if partition is None else partition
     columns = (literal(kind).label("kind"), name.label("name"), part.label("part"))
@@ -97,7 +96,7 @@ def _first(name: Any, kind: str, partition: Any = None) -> Select[Any]:
 
 def _any_due(
     backend: Backend, known: Collection[Key], queues: Collection[str], clock: Clock
-) -> Select[Any]:
+) -> Any:
     due = exists().where(
         is_due(backend, known, clock),
         RUNS.c.queue.in_(queues),
@@ -108,7 +107,7 @@ def _any_due(
 
 def _limited_queues(
     backend: Backend, known: Collection[Key], queues: Collection[str], clock: Clock
-) -> Select[Any]:
+) -> Any:
     due = exists().where(
         is_due(backend, known, clock),
         RUNS.c.queue == QUEUES.c.name,
@@ -124,7 +123,7 @@ def _limited_queues(
 
 def _partitions(
     backend: Backend, known: Collection[Key], queues: Collection[str], clock: Clock
-) -> Select[Any]:
+) -> Any:
     """Select the partitions of limited queues where a run is due, in no order.
 
     There may be more than one look takes; a random start lets none starve.
@@ -144,7 +143,7 @@ def _partitions(
     )
 
 
-def _schedules(backend: Backend, known: Collection[Key], clock: Clock) -> Select[Any]:
+def _schedules(backend: Backend, known: Collection[Key], clock: Clock) -> Any:
     key = tuple_(ScheduleRecord.workflow, ScheduleRecord.version)
     return _first(ScheduleRecord.name, "schedule").where(
         key.in_(known),

@@ -224,7 +224,7 @@ def annotate(
 ) -> None:
     """Add *attributes* to those of a run that nobody else writes to."""
     query = select(RUNS.c.attributes).where(RUNS.c.id == run_id)
-    before = connection.scalar(query) or {}
+    before: dict[str, Any] = connection.scalar(query) or {}
     connection.execute(
         update(RUNS)
         .where(RUNS.c.id == run_id)
