@@ -35,7 +35,11 @@ _INDEXES = (
         "partition IS NOT NULL AND status = 'enqueued'",
     ),
     ("ix_operon_runs_wake", ["wake_at"], "status = 'waiting'"),
-    ("ix_operon_runs_wait", ["wait_on"], "status = 'waiting'"),
+    (
+        "ix_operon_runs_wait",
+        ["wait_on"],
+        "wait_on IS NOT NULL AND status = 'waiting'",
+    ),
     (
         "ix_operon_runs_deadline",
         ["deadline_at"],

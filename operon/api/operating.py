@@ -194,7 +194,7 @@ class Operating(Part):
         older_than: timedelta,
         *,
         batch: int = 500,
-        progress: Callable[[int, int], None] = lambda *_: None,
+        progress: Callable[[int, int], None] = lambda _, __: None,
     ) -> Purged:
         """Remove the runs that ended longer ago than *older_than*, and their histories.
 

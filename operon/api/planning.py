@@ -294,9 +294,9 @@ def _input_of(workflow: Any) -> tuple[Declared, str, bool]:
     """
     takes_tick = False
     if isinstance(workflow, type) and issubclass(workflow, Workflow):
-        fields: Any = dataclasses.fields(cast("Any", workflow))
-        takes_tick = any(each.name == _TICK for each in fields)
-        workflow = _made(cast("type[Workflow]", workflow), takes_tick=takes_tick)
+        cls: type[Workflow] = workflow
+        takes_tick = _has_field(cls, _TICK)
+        workflow = _made(cls, takes_tick=takes_tick)
     declared = declaration_of(workflow)
     declared.resolve()
     try:
@@ -311,6 +311,10 @@ def _input_of(workflow: Any) -> tuple[Declared, str, bool]:
     if takes_tick:
         del values[_TICK]
     return declared, json.dumps(values), takes_tick
+
+
+def _has_field(cls: type[Workflow], name: str) -> bool:
+    return name in {each.name for each in dataclasses.fields(cast("Any", cls))}
 
 
 def _made(cls: type[Workflow], *, takes_tick: bool) -> Workflow:

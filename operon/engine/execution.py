@@ -118,8 +118,10 @@ def activate(
     Raises:
         SQLAlchemyError: Its history could not be read.
     """
-    with services.database.reading() as connection:
-        history = checkpoints.history(connection, claimed.id)
+    history: list[Record] = []
+    if not claimed.is_new:
+        with services.database.reading() as connection:
+            history = checkpoints.history(connection, claimed.id)
     services.probe(Point.LOADED, claimed.id)
     run = ActiveRun(
         services,

@@ -59,13 +59,15 @@ def suspend(run: ActiveRun, wait: Wait) -> NoReturn:
     """Unwind the body: the run is to wait without a thread, until *wait* is over.
 
     Spawned operations end first: their outcomes are recorded, or they wait as well.
+    The deadline wakes the run too, until its body was told to end.
 
     Raises:
         ControlFlow: Always.
     """
     parked = run.join()
     run.check()
-    alarm = earliest(wait.until, parked, run.deadline_at)
+    deadline = run.deadline_at if run.cancel_delivered is None else None
+    alarm = earliest(wait.until, parked, deadline)
     run.break_with(Suspended(replace(wait, wake_at=alarm)))
 
 

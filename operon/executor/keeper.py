@@ -39,6 +39,7 @@ _logger = logging.getLogger("operon.executor")
 
 _BUSY_POLL = 0.02  # seconds between claims while there is work
 _IDLE_POLL = 1.0  # seconds between claims when there was none for a while
+_THOROUGH = 0.8  # seconds between two looks at every run that waits for another
 
 
 @dataclass
@@ -59,6 +60,10 @@ class Keeper:
     _confirmed_at: float = 0.0
     _happened: set[str] = field(default_factory=set[str])
     _backlog: bool = False
+    """Whether there may be more than could be claimed."""
+    _places: Collection[Place] = ()
+    """Queues and partitions with limits where runs were due at the last look."""
+    _looked_at: float = float("-inf")
 
     def start(self) -> None:
         """Begin, in a thread."""
@@ -124,23 +129,26 @@ class Keeper:
         """See what there is to do, and do it; return how much it was."""
         with self._mutex:
             happened, self._happened = self._happened, set()
-        if happened:
-            self._wake(on=happened)
-        if self._backlog and not happened:
-            found = self._claim_due()  # there was more than threads: no need to look
+        woken = self._wake(on=happened)
+        if woken or self._backlog:  # there is something: no need to look for it
+            found = self._claim(self.queues, self._places)
             if found:
                 return found
         to_do = self._glance()
         self._enforce(to_do.overdue)
         self.planner.fire(to_do.schedules)
-        found = len(to_do.overdue) + len(to_do.schedules)
-        found += self._wake(runs=to_do.over)
-        if to_do.due or found:
-            found += self._claim_due()
-        return found + sum(self._claim_at(place) for place in to_do.places)
+        self._places = to_do.places
+        changed = bool(to_do.overdue or to_do.schedules) | bool(self._wake(to_do.over))
+        claimed = self._claim(self.queues if changed else to_do.due, to_do.places)
+        return claimed + changed
 
     def _glance(self) -> ToDo:
+        """Look what there is to do; at everything once in a while."""
         services = self.services
+        now = services.clock.monotonic()
+        thoroughly = now - self._looked_at >= _THOROUGH
+        if thoroughly:
+            self._looked_at = now
         with services.database.reading() as connection:
             return glance(
                 connection,
@@ -148,9 +156,10 @@ class Keeper:
                 known=registry.known(),
                 queues=self.queues,
                 clock=services.clock,
+                thoroughly=thoroughly,
             )
 
-    def _wake(self, *, runs: Collection[str] = (), on: Collection[str] = ()) -> int:
+    def _wake(self, runs: Collection[str] = (), *, on: Collection[str] = ()) -> int:
         """Enqueue waiting runs whose wait is over."""
         if not runs and not on:
             return 0
@@ -181,23 +190,31 @@ class Keeper:
         for run in services.active.each():
             run.interrupt()
 
-    def _claim_due(self) -> int:
+    def _claim(self, queues: Collection[str], places: Collection[Place]) -> int:
+        """Claim what is due in *queues* and *places*; return how much it was."""
+        free = self.threads - self._busy
+        found = self._claim_due(queues)
+        # whether more is left is seen when a thread is free again
+        self._backlog = bool(places) or found >= free
+        return found + sum(self._claim_at(place) for place in places)
+
+    def _claim_due(self, queues: Collection[str]) -> int:
         free = self.threads - self._busy
         known = registry.known()
-        if free <= 0 or not known:
+        if free <= 0 or not known or not queues:
             return 0
         services = self.services
+        shuffled = random.sample(sorted(queues), len(queues))
         with services.database.transaction() as connection:
             claimed = claims.claim_due(
                 connection,
                 services.database.backend,
                 services.executor,
                 known=known,
-                queues=self.queues,
+                queues=shuffled,
                 limit=free,
                 clock=services.clock,
             )
-        self._backlog = len(claimed) == free
         return self._employ(claimed)
 
     def _claim_at(self, place: Place) -> int:
@@ -301,7 +318,8 @@ class Keeper:
         self.services.active.leave(claimed.id)
         with self._mutex:
             self._busy -= 1
-        self.wake()
+        if self._backlog or self._stopped:
+            self.wake()
 
     def _release(self, lease: Lease, *, after: timedelta = timedelta(0)) -> None:
         services = self.services

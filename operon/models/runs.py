@@ -157,7 +157,11 @@ class WorkflowRun(Base):
         ),
         _partial("ix_operon_runs_running", "executor", where="status = 'running'"),
         _partial("ix_operon_runs_wake", "wake_at", where="status = 'waiting'"),
-        _partial("ix_operon_runs_wait", "wait_on", where="status = 'waiting'"),
+        _partial(
+            "ix_operon_runs_wait",
+            "wait_on",
+            where="wait_on IS NOT NULL AND status = 'waiting'",
+        ),
         _partial(
             "ix_operon_runs_deadline",
             "deadline_at",

@@ -20,6 +20,7 @@ from sqlalchemy import Update
 from sqlalchemy import and_
 from sqlalchemy import case
 from sqlalchemy import func
+from sqlalchemy import literal
 from sqlalchemy import null
 from sqlalchemy import select
 from sqlalchemy import tuple_
@@ -47,6 +48,7 @@ class Claimed:
     codec: str | None
     principal: Mapping[str, Any] | None
     root_id: str | None
+    forked_from: str | None
     executor: str
     epoch: int
     recoveries: int
@@ -62,6 +64,11 @@ class Claimed:
     wait_until: datetime | None
     claimed_at: datetime
     """The present time, by the database's clock."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nobody can have recorded anything of it before this claim."""
+        return self.epoch == 1 and self.forked_from is None
 
     @property
     def lease(self) -> Lease:
@@ -95,16 +102,23 @@ def claim_due(
     limit: int,
     clock: Clock,
 ) -> list[Claimed]:
-    """Give *executor* up to *limit* due runs, the most urgent and oldest first.
+    """Give *executor* up to *limit* due runs; of each queue the most urgent first.
 
-    Only of queues that are neither paused nor limited at this moment. Rows that
-    somebody else is claiming are skipped, not waited for. The runs are the
-    executor's once the transaction commits, while it keeps its heartbeat.
+    Of equally urgent ones the oldest; only of queues that are neither paused nor
+    limited at this moment. Rows that somebody else is claiming are skipped, not
+    waited for. The runs are the executor's once the transaction commits, while it
+    keeps its heartbeat.
     """
-    due = due_runs(backend, known, clock).where(
-        RUNS.c.queue.in_(queues), ~is_restricted(RUNS.c.queue)
-    )
-    return claim(connection, backend, executor, due.limit(limit), clock=clock)
+    claimed: list[Claimed] = []
+    for queue in queues:  # one by one: an index has each in the order of claiming
+        due = due_runs(backend, known, clock).where(
+            RUNS.c.queue == queue, ~is_restricted(literal(queue))
+        )
+        free = due.limit(limit - len(claimed))
+        claimed += claim(connection, backend, executor, free, clock=clock)
+        if len(claimed) == limit:
+            break
+    return claimed
 
 
 def due_runs(

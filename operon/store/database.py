@@ -46,12 +46,12 @@ class Database:
             manage_sqlite(engine)
         self.steps = engine.execution_options()
         self._own = engine.execution_options(isolation_level=self.backend.own_isolation)
-        self._reading = self._own.execution_options(**{BEGIN_OPTION: "DEFERRED"})
-        self._single = (
-            engine.execution_options(isolation_level="AUTOCOMMIT")
-            if engine.dialect.name == "postgresql"
-            else self._own
-        )
+        if engine.dialect.name == "postgresql":
+            self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._reading = self._single
+        else:
+            self._single = self._own
+            self._reading = self._own.execution_options(**{BEGIN_OPTION: "DEFERRED"})
 
     @contextmanager
     def transaction(self) -> Generator[Connection, None, None]:
@@ -78,7 +78,11 @@ class Database:
 
     @contextmanager
     def reading(self) -> Generator[Connection, None, None]:
-        """Open a transaction that only reads; on SQLite it waits for no writer."""
+        """Open a connection for reading; on SQLite it waits for no writer.
+
+        On PostgreSQL each statement sees what was committed before it, as in a
+        transaction at READ COMMITTED, without the round trips of one.
+        """
         with self._reading.connect() as connection:
             yield connection
 

@@ -17,17 +17,29 @@ from sqlalchemy import Text
 from sqlalchemy import column
 from sqlalchemy import func
 from sqlalchemy import inspect
+from sqlalchemy import literal_column
 from sqlalchemy import select
 from sqlalchemy import table
 from sqlalchemy import text
+from sqlalchemy import union
+from sqlalchemy import union_all
+from sqlalchemy.orm import Session
 
 from operon.clock import Clock
 from operon.models import Base
+from operon.models import WorkflowRun
+from operon.queue import Queue
 from operon.status import FINAL
+from operon.status import LIVE
 from operon.status import RunStatus
+from operon.store import queues
 from operon.store.dialect import BEGIN_OPTION
 from operon.store.dialect import Backend
+from operon.store.queues import QUEUES
 from operon.store.runs import RUNS
+from operon.store.runs import Filter
+from operon.store.runs import status_is
+from operon.store.schedules import SCHEDULES
 
 _SETTINGS = (
     "default_transaction_isolation",
@@ -49,6 +61,28 @@ class Group:
     version: int
     status: RunStatus
     runs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """A queue, and how many of its runs have not ended."""
+
+    queue: Queue
+    """With its limits of this moment; without any if it has no row."""
+    paused_at: datetime | None
+    enqueued: int
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A schedule, and the workflow that it starts."""
+
+    name: str
+    workflow: str
+    version: int
+    paused_at: datetime | None
 
 
 @contextmanager
@@ -116,6 +150,72 @@ def unfinished(connection: Connection) -> list[Group]:
         .order_by(*kinds)
     )
     return [Group(**row) for row in connection.execute(query).mappings()]
+
+
+def loads(connection: Connection) -> list[Load]:
+    """Return every queue and how many of its runs stand where, in order of name.
+
+    Also those that have runs and no row, as `default` before the first launch. The
+    cost does not depend on how many runs have ended.
+    """
+    live = union_all(
+        *(
+            select(
+                RUNS.c.queue, literal_column(f"'{each.value}'", Text).label("stands")
+            ).where(status_is(each))
+            for each in LIVE
+        )
+    ).cte("live")
+    number = func.count(type_=Integer)
+    counted = (
+        select(
+            live.c.queue,
+            *(number.filter(live.c.stands == each.value).label(each) for each in LIVE),
+        )
+        .group_by(live.c.queue)
+        .cte("counted")
+    )
+    known = union(select(QUEUES.c.name), select(counted.c.queue)).subquery("known")
+    query = (
+        select(known.c.name.label("known"), QUEUES, *(counted.c[each] for each in LIVE))
+        .select_from(known)
+        .outerjoin(QUEUES, QUEUES.c.name == known.c.name)
+        .outerjoin(counted, counted.c.queue == known.c.name)
+        .order_by(known.c.name)
+    )
+    return [
+        Load(
+            queue=Queue(row.known) if row.name is None else queues.queue_of(row),
+            paused_at=row.paused_at,
+            enqueued=row.enqueued or 0,
+            running=row.running or 0,
+            waiting=row.waiting or 0,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def held(connection: Connection) -> dict[str, int]:
+    """Return how many runs each executor is running."""
+    query = (
+        select(RUNS.c.executor, func.count(type_=Integer).label("runs"))
+        .where(status_is(RunStatus.RUNNING), RUNS.c.executor.is_not(None))
+        .group_by(RUNS.c.executor)
+    )
+    return {row.executor: row.runs for row in connection.execute(query)}
+
+
+def plans(connection: Connection) -> list[Plan]:
+    """Return every schedule, in order of name."""
+    columns = (SCHEDULES.c[name] for name in Plan.__dataclass_fields__)
+    rows = connection.execute(select(*columns).order_by(SCHEDULES.c.name))
+    return [Plan(**row) for row in rows.mappings()]
+
+
+def matching(session: Session, wanted: Filter) -> int:
+    """Return how many runs are *wanted*."""
+    query = select(func.count(type_=Integer)).select_from(WorkflowRun)
+    return session.scalars(query.where(*wanted.conditions(session))).one()
 
 
 def _may(connection: Connection, name: str, privilege: str) -> bool:

@@ -21,6 +21,7 @@ from sqlalchemy import union_all
 
 from operon.clock import Clock
 from operon.models import ScheduleRecord
+from operon.store import waits
 from operon.store.claims import Key
 from operon.store.claims import is_due
 from operon.store.deadlines import is_overdue
@@ -30,7 +31,6 @@ from operon.store.queues import QUEUES
 from operon.store.queues import is_limited
 from operon.store.queues import is_restricted
 from operon.store.runs import RUNS
-from operon.store.waits import is_over
 
 _MOST = 500  # of each kind, at one look
 
@@ -39,8 +39,8 @@ _MOST = 500  # of each kind, at one look
 class ToDo:
     """What there is to do at this moment."""
 
-    due: bool = False
-    """Whether a run can be claimed from a queue without limits."""
+    due: list[str] = field(default_factory=list[str])
+    """Queues without limits where a run is due."""
     places: list[Place] = field(default_factory=list[Place])
     """Queues and partitions with limits where a run is due."""
     over: list[str] = field(default_factory=list[str])
@@ -58,28 +58,39 @@ def glance(
     known: Collection[Key],
     queues: Collection[str],
     clock: Clock,
+    thoroughly: bool = True,
 ) -> ToDo:
-    """Return what an executor that knows these workflows, and queues, could do."""
+    """Return what an executor that knows these workflows, and queues, could do.
+
+    Args:
+        connection: Nothing is locked.
+        backend: The database's manners.
+        known: The workflows and versions it knows.
+        queues: Those it serves.
+        clock: Tells the time; the database's unless turned.
+        thoroughly: Also look at every run that waits for a message, an event or a
+            child, of which there may be many.
+    """
     looks = (
-        _any_due(backend, known, queues, clock),
+        *(_due(backend, known, queue, clock) for queue in queues),
         _limited_queues(backend, known, queues, clock),
         _partitions(backend, known, queues, clock),
-        _first(RUNS.c.id, "over").where(is_over(backend, clock)),
+        _first(RUNS.c.id, "over").where(waits.is_due(backend, clock)),
+        *([_first(RUNS.c.id, "over").where(waits.is_answered())] if thoroughly else []),
         _first(RUNS.c.id, "overdue").where(is_overdue(backend, clock)),
         _schedules(backend, known, clock),
     )
     # SQLite takes a LIMIT within a UNION only in a sub-select
     parts = [select(look.subquery(f"look{n}")) for n, look in enumerate(looks)]
-    rows = connection.execute(union_all(*parts)).all()
-    found: dict[str, list[Any]] = {}
-    for kind, name, partition in rows:
-        found.setdefault(kind, []).append((name, partition))
+    found: dict[str, list[tuple[str, str | None]]] = {}
+    for row in connection.execute(union_all(*parts)):
+        found.setdefault(row.kind, []).append((row.name, row.part))
 
     def names(kind: str) -> list[str]:
         return [name for name, _ in found.get(kind, ())]
 
     return ToDo(
-        due="due" in found,
+        due=names("due"),
         places=[Place(name, part or "") for name, part in found.get("place", ())],
         over=names("over"),
         overdue=names("overdue"),
@@ -94,15 +105,13 @@ def _first(name: Any, kind: str, partition: Any = None) -> Any:
     return select(*columns).limit(_MOST)
 
 
-def _any_due(
-    backend: Backend, known: Collection[Key], queues: Collection[str], clock: Clock
-) -> Any:
+def _due(backend: Backend, known: Collection[Key], queue: str, clock: Clock) -> Any:
     due = exists().where(
         is_due(backend, known, clock),
-        RUNS.c.queue.in_(queues),
-        ~is_restricted(RUNS.c.queue),
+        RUNS.c.queue == queue,
+        ~is_restricted(literal(queue)),
     )
-    return _first(literal(""), "due").where(due)
+    return _first(literal(queue), "due").where(due)
 
 
 def _limited_queues(

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy import and_
 from sqlalchemy import case
 from sqlalchemy import exists
+from sqlalchemy import false
 from sqlalchemy import null
 from sqlalchemy import or_
 from sqlalchemy import select
@@ -81,6 +82,16 @@ def suspend(connection: Connection, backend: Backend, lease: Lease, wait: Wait) 
 
 def is_over(backend: Backend, clock: Clock) -> ColumnElement[bool]:
     """Return the condition that a waiting run's wait is over."""
+    return or_(is_due(backend, clock), is_answered())
+
+
+def is_due(backend: Backend, clock: Clock) -> ColumnElement[bool]:
+    """Return the condition that a waiting run is to be woken by time."""
+    return and_(status_is(RunStatus.WAITING), RUNS.c.wake_at <= backend.now(clock))
+
+
+def is_answered() -> ColumnElement[bool]:
+    """Return the condition that what a waiting run waits for is there."""
     other = RUNS.alias("other")
     unread = exists().where(
         Message.run_id == RUNS.c.wait_on,
@@ -93,14 +104,12 @@ def is_over(backend: Backend, clock: Clock) -> ColumnElement[bool]:
     ended = exists().where(other.c.id == RUNS.c.wait_on, other.c.status.in_(FINAL))
     return and_(
         status_is(RunStatus.WAITING),
-        or_(
-            RUNS.c.wake_at <= backend.now(clock),
-            case(
-                (RUNS.c.wait_kind == "receive", unread),
-                (RUNS.c.wait_kind == "event", published),
-                (RUNS.c.wait_kind == "result", ended),
-                else_=False,
-            ),
+        RUNS.c.wait_on.is_not(None),
+        case(
+            (RUNS.c.wait_kind == "receive", unread),
+            (RUNS.c.wait_kind == "event", published),
+            (RUNS.c.wait_kind == "result", ended),
+            else_=false(),
         ),
     )
 
