@@ -70,45 +70,53 @@ def cancel(run_id: str, *, children: bool, force: bool) -> Wish:
         )
 
     def write(connection: Connection, backend: Backend, clock: Clock) -> None:
-        newest = runs.newest(connection, run_id)
-        _locked(connection, newest)
+        newest, _ = _newest_locked(connection, run_id)
         end = control.force_cancel if force else control.request_cancel
         end(connection, backend, newest, clock=clock)
-        if children:
-            for child in control.live_descendants(connection, newest):
+        parents = [newest]
+        # a child is told before its own are looked for: it starts no more from then on
+        while children and parents:
+            parents = control.live_children(connection, parents)
+            for child in parents:
                 end(connection, backend, child, clock=clock)
 
     return write
 
 
 def resume(run_id: str) -> Wish:
-    """Continue *run_id*, which is dead or was cancelled by force, from its history."""
+    """Continue *run_id*, which is dead or was cancelled by force, from its history.
+
+    Of a chain, the last run is meant.
+    """
 
     def write(connection: Connection, backend: Backend, clock: Clock) -> None:
-        run = _locked(connection, run_id)
-        _refuse_resume(run_id, run, checkpoints.history(connection, run_id))
-        control.enqueue_again(connection, backend, run_id, clock=clock)
+        newest, run = _newest_locked(connection, run_id)
+        _refuse_resume(newest, run, checkpoints.history(connection, newest))
+        control.enqueue_again(connection, backend, newest, clock=clock)
 
     return write
 
 
 def retry(run_id: str) -> Wish:
-    """Redo the last operation of *run_id*, if the run failed with it."""
+    """Redo the last operation of *run_id*, if the run failed with it.
+
+    Of a chain, the last run is meant.
+    """
 
     def write(connection: Connection, backend: Backend, clock: Clock) -> None:
-        run = _locked(connection, run_id)
+        newest, run = _newest_locked(connection, run_id)
         if run.status is not RunStatus.FAILED:
             problem = f"is {run.status}, not failed, so there is nothing to retry"
-            raise RetryRefusedError(run_id, problem)
-        failed = _operation_to_redo(run_id, checkpoints.history(connection, run_id))
+            raise RetryRefusedError(newest, problem)
+        failed = _operation_to_redo(newest, checkpoints.history(connection, newest))
         if failed is not None:
             control.free_position(
-                connection, backend, run_id, failed.position, clock=clock
+                connection, backend, newest, failed.position, clock=clock
             )
             _retry_child(connection, backend, failed, clock)
             if failed.kind == "receive":
-                messages.mark_unread(connection, run_id, failed.position)
-        control.enqueue_again(connection, backend, run_id, clock=clock)
+                messages.mark_unread(connection, newest, failed.position)
+        control.enqueue_again(connection, backend, newest, clock=clock)
 
     return write
 
@@ -174,6 +182,20 @@ def _locked(connection: Connection, run_id: str) -> Brief:
     if found is None:
         raise RunNotFoundError(run_id)
     return found
+
+
+def _newest_locked(connection: Connection, run_id: str) -> tuple[str, Brief]:
+    """Lock the run that goes on for *run_id*, also if it goes on just now.
+
+    Raises:
+        RunNotFoundError: There is no such run.
+    """
+    newest = runs.newest(connection, run_id)
+    found = _locked(connection, newest)
+    while found.continued_as is not None:
+        newest = found.continued_as
+        found = _locked(connection, newest)
+    return newest, found
 
 
 def _refuse_resume(run_id: str, run: Brief, history: Sequence[Record]) -> None:

@@ -19,7 +19,9 @@ from operon.engine.outcome import Primitive
 from operon.engine.outcome import answer
 from operon.engine.record import Slot
 from operon.engine.record import deliver_cancel
+from operon.engine.record import die_of_non_determinism
 from operon.engine.record import enter
+from operon.engine.record import meet_deadline
 from operon.engine.run import ActiveRun
 from operon.engine.start import ensure_started
 from operon.engine.waiting import NotYet
@@ -118,14 +120,31 @@ def continue_as(run: ActiveRun, successor: Any) -> NoReturn:
     """
     run.check()
     asked = _request(run, successor, StartOptions(), _next_id(run))
-    if run.cancel_is_due:
-        deliver_cancel(run, run.advance())
-    ensure_started(run, lazily=False)
+    _come_to_an_end(run)
     parked = run.join()
     run.check()
     if parked is not None:
         suspend(run, Wait(kind="retry", position=run.position + 1, until=parked))
     run.break_with(Continued(asked))
+
+
+def _come_to_an_end(run: ActiveRun) -> None:
+    """Make sure that nothing recorded and no wish is left when the body ends here.
+
+    Raises:
+        RunCancelled: The body is to end otherwise; as at an operation, it is recorded.
+        ControlFlow: It has called less than its history holds.
+    """
+    unread = run.unread()
+    if unread is not None and unread.kind != "cancel":
+        die_of_non_determinism(run, unread, called="self.continue_as")
+    if unread is not None:
+        enter(run, Primitive("cancel", unread.name))
+    ensure_started(run, lazily=False)
+    if run.is_overdue:
+        meet_deadline(run)
+    if run.cancel_is_due:
+        deliver_cancel(run, run.advance())
 
 
 def _request(

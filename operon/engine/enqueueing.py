@@ -9,6 +9,7 @@ from operon.errors import MisuseError
 from operon.errors import RunConflictError
 from operon.errors import UnknownQueueError
 from operon.models import WorkflowRun
+from operon.queue import DEFAULT_QUEUE
 from operon.queue import Queue
 from operon.registry import OnConflict
 from operon.request import Request
@@ -68,11 +69,22 @@ def check_queue(services: Services, connection: Connection, asked: Request) -> N
         MisuseError: The queue has partitions and none is named, or the reverse.
     """
     name, partition = asked.new.queue, asked.new.partition
-    known = services.queues().get(name) or queues.find(connection, name)
+    known = _known(services, connection, name)
     if known is None:
         names = {*services.queues(), *queues.names(connection)}
         raise UnknownQueueError(name, known=sorted(names))
     _check_partition(known, partition)
+
+
+def _known(services: Services, connection: Connection, name: str) -> Queue | None:
+    """Return the queue *name* as this process declares it, else as its row says.
+
+    Of a queue that it only names, another program may have said more.
+    """
+    here = services.queues().get(name)
+    if here is not None and (name == DEFAULT_QUEUE or here != Queue(name)):
+        return here
+    return queues.find(connection, name) or here
 
 
 def _check_partition(queue: Queue, partition: str | None) -> None:

@@ -32,6 +32,7 @@ from operon.engine.waiting import NotYet
 from operon.engine.waiting import await_outcome
 from operon.engine.waiting import perform
 from operon.engine.waiting import until
+from operon.errors import DeclarationError
 from operon.errors import DecodeError
 from operon.errors import MisuseError
 from operon.errors import RunNotFoundError
@@ -54,16 +55,20 @@ def stored(payloads: Payloads, called: str, value: Any) -> Stored:
     Raises:
         MisuseError: It would not come back as it is.
     """
+    cure = "use plain JSON values, or an instance of a class that declares them"
     try:
         text = value_codec(value).encode(value, "the value")
         wrapped, codec = payloads.wrap(text, "the value")
         return Stored(value=wrapped, codec=codec)
     except NotEncodable as problem:
         raise MisuseError(
-            f"{called}: {problem.path}",
-            problem.reason,
-            cure="use plain JSON values, or an instance of a class that declares them",
+            f"{called}: {problem.path}", problem.reason, cure=cure
         ) from None
+    except DeclarationError as error:
+        kind = type(value).__qualname__
+        raise MisuseError(
+            f"{called}: the value", f"cannot be stored as {kind}", cure=cure
+        ) from error
 
 
 def deliver(

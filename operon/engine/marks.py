@@ -35,12 +35,11 @@ def now(run: ActiveRun) -> datetime:
 def patched(run: ActiveRun, name: str) -> bool:
     """Tell whether *run* goes the new way, and make sure that it always will.
 
-    An older history holds something else here: then the run had passed this place
-    before the patch was there, and no position is used.
+    An older history holds something else here, or nothing but something later: then
+    the run had passed this place before the patch was there, and no position is used.
     """
     operation = Primitive("patch", name, _TRUTH)
-    recorded = run.find(run.position + 1)
-    if recorded is not None and (recorded.kind, recorded.name) != ("patch", name):
+    if _has_passed(run, name):
         return False
     slot = enter(run, operation)
     if slot.recorded is None:
@@ -53,6 +52,18 @@ def patched(run: ActiveRun, name: str) -> bool:
 
         perform(run, operation, slot, act)
     return True
+
+
+def _has_passed(run: ActiveRun, name: str) -> bool:
+    """Tell whether *run* had passed this place before there was the patch *name*."""
+    recorded = run.find(run.position + 1)
+    if recorded is None:  # what is missing was spawned, and is open
+        return run.unread() is not None
+    # a cancel takes the place of whatever was called: the patch, if it was there
+    return recorded.kind != "cancel" and (recorded.kind, recorded.name) != (
+        "patch",
+        name,
+    )
 
 
 def annotate(run: ActiveRun, attributes: Mapping[str, Any]) -> None:

@@ -120,12 +120,14 @@ class Checkpointing:
         started_at: datetime,
         isolation: str | None = None,
         fenced: bool = True,
+        lazily: bool = False,
     ) -> None:
         self.recorded = outcome
         self._run = run
         self._started_at = started_at
         self._isolation = isolation
         self._fenced = fenced
+        self._lazily = lazily
 
     def __call__(self, connection: Connection) -> None:
         """Send it as part of the transaction of *connection*."""
@@ -141,6 +143,7 @@ class Checkpointing:
             started_at=self._started_at,
             isolation=self._isolation,
             fenced=self._fenced,
+            lazily=self._lazily,
         )
         self.recorded = replace(outcome, finished_at=finished_at)
 

@@ -112,11 +112,18 @@ class SpawnedCrew:
         ).start()
 
     def join(self) -> datetime | None:
-        """Wait until none executes; return when the first of those parked is due."""
+        """Wait until none executes; return when the first of those parked is due.
+
+        Raises:
+            BaseException: What ended a thread before its operation had an outcome.
+        """
         for future in self._futures:
             while not self._run.services.clock.wait(future.done, _LOOK):
                 pass
         problems = [future.problem for future in self._futures]
+        for problem in problems:
+            if not isinstance(problem, ControlFlow | RunCancelled | None):
+                raise problem
         parked = [each.until for each in problems if isinstance(each, Parked)]
         return min(parked, default=None)
 
@@ -181,6 +188,8 @@ def _execute(future: SpawnedFuture) -> None:
     attempt = attempt_activity if call.operation.kind == "activity" else attempt_step
     trial = Trial(run, call.operation, future.position, pause=partial(_park, run))
     try:
+        run.heed()  # it may have waited for this thread for long
+        run.check()
         recorded = trial.until_recorded(partial(attempt, run, call))
     except BaseException as problem:  # noqa: BLE001 - handed to the body's thread
         _ended(future, problem=problem)
@@ -195,3 +204,4 @@ def _park(run: ActiveRun, position: int, until: datetime) -> None:
     if left > run.services.inline_wait:
         raise Parked(until)
     run.wait(left)
+    run.check()

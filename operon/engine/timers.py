@@ -3,17 +3,14 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from operon.engine.mail import done
 from operon.engine.outcome import Primitive
 from operon.engine.outcome import answer
 from operon.engine.record import enter
 from operon.engine.record import meet_deadline
 from operon.engine.run import ActiveRun
-from operon.engine.waiting import perform
+from operon.engine.waiting import note
 from operon.engine.waiting import suspend
-from operon.store.checkpoints import Record
 from operon.store.waits import Wait
 
 _SLEEP = Primitive("sleep", "sleep")
@@ -26,12 +23,7 @@ def sleep(run: ActiveRun, until: Callable[[datetime], datetime]) -> None:
     if recorded is None:
         end = run.waited_until(slot.position) or until(run.time.now())
         _await(run, Wait(kind="sleep", position=slot.position, until=end), end)
-
-        def act(connection: Connection) -> Record:
-            del connection
-            return done(_SLEEP, slot)
-
-        recorded = perform(run, _SLEEP, slot, act)
+        recorded = note(run, _SLEEP, slot, done(_SLEEP, slot))
     answer(run, _SLEEP, recorded)
 
 

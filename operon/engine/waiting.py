@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from datetime import timedelta
+from functools import partial
 from typing import NoReturn
 
 from sqlalchemy import Connection
@@ -75,10 +76,14 @@ def until(run: ActiveRun, position: int, duration: timedelta | None) -> datetime
     """Return when the operation at *position* gives up waiting after *duration*.
 
     An earlier claim may have decided it already: the time a run was away counts.
+    Longer than the calendar is for ever.
     """
     if duration is None:
         return None
-    return run.waited_until(position) or run.time.now() + duration
+    try:
+        return run.waited_until(position) or run.time.now() + duration
+    except OverflowError:
+        return None
 
 
 def perform(run: ActiveRun, operation: Operation, slot: Slot, act: Act) -> Record:
@@ -89,13 +94,28 @@ def perform(run: ActiveRun, operation: Operation, slot: Slot, act: Act) -> Recor
     Raises:
         NotYet: What *act* waits for is not there; nothing is recorded.
     """
+    return _until_recorded(run, operation, slot, partial(_once, run, act))
+
+
+def note(run: ActiveRun, operation: Operation, slot: Slot, outcome: Record) -> Record:
+    """Record *outcome*, which comes again and is the same if a crash loses it."""
+    return _until_recorded(run, operation, slot, partial(_noted, run, outcome))
+
+
+def _until_recorded(
+    run: ActiveRun,
+    operation: Operation,
+    slot: Slot,
+    record: Callable[[datetime], Record],
+) -> Record:
+    """Try *record*, which is told the time, until the position holds an outcome."""
     position, patience = slot.position, RunPatience(run)
     while True:
         if run.cancel_is_due:
             deliver_cancel(run, position)
         started_at = run.time.now()
         try:
-            return _once(run, act, started_at)
+            return record(started_at)
         except Rejected as refusal:
             found = settle(run, operation, position, refusal)
             if found is not None:
@@ -123,6 +143,19 @@ def _once(run: ActiveRun, act: Act, started_at: datetime) -> Record:
         if fault in {Fault.USER, Fault.ABORTED}:
             raise
         raise Rejected(fault, sent=sent) from error
+    services.probe(Point.COMMITTED, run.run_id)
+    return run.remember(send.recorded)
+
+
+def _noted(run: ActiveRun, outcome: Record, started_at: datetime) -> Record:
+    """Send *outcome* in one message that commits by itself and waits for no disk."""
+    services = run.services
+    send = Checkpointing(run, outcome, started_at=started_at, lazily=True)
+    try:
+        with services.database.single() as connection:
+            send(connection)
+    except exc.SQLAlchemyError as error:
+        raise Rejected(classify(error), sent=True) from error
     services.probe(Point.COMMITTED, run.run_id)
     return run.remember(send.recorded)
 

@@ -39,6 +39,7 @@ _logger = logging.getLogger("operon.executor")
 
 _BUSY_POLL = 0.02  # seconds between claims while there is work
 _IDLE_POLL = 1.0  # seconds between claims when there was none for a while
+_SHARE = 4  # a fourth of all threads is worth a claim at once
 _THOROUGH = 0.8  # seconds between two looks at every run that waits for another
 
 
@@ -318,7 +319,9 @@ class Keeper:
         self.services.active.leave(claimed.id)
         with self._mutex:
             self._busy -= 1
-        if self._backlog or self._stopped:
+            free = self.threads - self._busy
+        # several at once: to claim for each thread alone would cost a commit a run
+        if self._stopped or (self._backlog and free * _SHARE >= self.threads):
             self.wake()
 
     def _release(self, lease: Lease, *, after: timedelta = timedelta(0)) -> None:

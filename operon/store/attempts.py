@@ -13,8 +13,9 @@ from sqlalchemy import select
 
 from operon.clock import Clock
 from operon.models import Attempt
+from operon.store.checkpoints import FENCE
 from operon.store.checkpoints import Lease
-from operon.store.checkpoints import fence
+from operon.store.checkpoints import held
 from operon.store.dialect import Backend
 
 ATTEMPTS = cast("Table", Attempt.__table__)
@@ -62,12 +63,13 @@ def record(
             codec=failure.codec,
             traceback=failure.traceback,
             sqlstate=failure.sqlstate,
-            epoch=fence(lease),
+            epoch=FENCE,
             executor=lease.executor,
             started_at=failure.started_at,
             failed_at=backend.now(clock),
             next_at=backend.after(clock, failure.next_in),
-        )
+        ),
+        held(lease),
     )
 
 

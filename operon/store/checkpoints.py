@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 from typing import cast
 
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
 from sqlalchemy import Table
+from sqlalchemy import bindparam
 from sqlalchemy import insert
-from sqlalchemy import literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -16,9 +18,14 @@ from operon.clock import Clock
 from operon.models import Checkpoint
 from operon.status import RunStatus
 from operon.store.dialect import Backend
+from operon.store.dialect import present
 from operon.store.runs import RUNS
 
 CHECKPOINTS = cast("Table", Checkpoint.__table__)
+
+_OUTCOME = (
+    "position", "kind", "name", "output", "error", "codec", "attempts", "open_from"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +63,31 @@ def still_held(lease: Lease) -> ColumnElement[bool]:
     )
 
 
-def fence(lease: Lease) -> ColumnElement[int]:
-    """Return the epoch of *lease* while it is the newest claim of a running run.
-
-    Otherwise NULL, which the NOT NULL column it is written to refuses. FOR SHARE
-    reads the newest committed row even in an old snapshot, and makes a claim that
-    comes later wait for this transaction's COMMIT.
-
-    Source:
-        Fencing tokens: Kleppmann, "How to do distributed locking" (2016).
-        PostgreSQL, "Explicit Locking: Row-Level Locks".
-    """
-    return (
-        select(RUNS.c.epoch)
-        .where(still_held(lease))
-        .with_for_update(read=True)
-        .scalar_subquery()
+FENCE = (
+    select(RUNS.c.epoch)
+    .where(
+        RUNS.c.id == bindparam("held_id"),
+        RUNS.c.epoch == bindparam("held_epoch"),
+        RUNS.c.status == RunStatus.RUNNING,
     )
+    .with_for_update(read=True)
+    .scalar_subquery()
+)
+"""The epoch of a lease while it is the newest claim of a running run.
+
+Otherwise NULL, which the NOT NULL column it is written to refuses. FOR SHARE reads
+the newest committed row even in an old snapshot, and makes a claim that comes later
+wait for this transaction's COMMIT. Its parameters are those of `held`.
+
+Source:
+    Fencing tokens: Kleppmann, "How to do distributed locking" (2016).
+    PostgreSQL, "Explicit Locking: Row-Level Locks".
+"""
+
+
+def held(lease: Lease) -> dict[str, Any]:
+    """Return the parameters by which `FENCE` knows *lease*."""
+    return {"held_id": lease.run_id, "held_epoch": lease.epoch}
 
 
 def record(
@@ -85,6 +100,7 @@ def record(
     started_at: datetime,
     isolation: str | None = None,
     fenced: bool = True,
+    lazily: bool = False,
 ) -> datetime:
     """Write the checkpoint of *outcome*, unless *lease* is void or the position taken.
 
@@ -99,6 +115,8 @@ def record(
         isolation: The isolation level of the transaction, if it is a step's.
         fenced: False where the run's row is written by the same transaction, so
             that nobody else can hold the run.
+        lazily: Let COMMIT wait for nothing: for an outcome that comes again, and the
+            same, if a crash of the server loses it.
 
     Returns:
         When it was recorded: its `finished_at`.
@@ -108,33 +126,41 @@ def record(
         OperationalError: At REPEATABLE READ and above a void lease is reported as a
             serialization failure.
     """
-    insertion = insert(CHECKPOINTS).values(
-        run_id=lease.run_id,
-        position=outcome.position,
-        kind=outcome.kind,
-        name=outcome.name,
-        output=outcome.output,
-        error=outcome.error,
-        codec=outcome.codec,
-        attempts=outcome.attempts,
-        open_from=outcome.open_from,
-        epoch=fence(lease) if fenced else literal(lease.epoch),
-        executor=lease.executor,
-        isolation=isolation,
-        started_at=started_at,
-        finished_at=backend.now(clock),
+    now = backend.told(clock)
+    values = {
+        **{name: getattr(outcome, name) for name in _OUTCOME},
+        **(held(lease) if fenced else {"epoch": lease.epoch}),
+        **({} if now is None else {"now": now}),
+        "run_id": lease.run_id,
+        "executor": lease.executor,
+        "isolation": isolation,
+        "started_at": started_at,
+    }
+    told = now is not None
+    statement = _insertion(backend, fenced=fenced, told=told, lazily=lazily)
+    recorded: datetime = connection.execute(statement, values).scalar_one()
+    return recorded
+
+
+@lru_cache(maxsize=64)
+def _insertion(backend: Backend, *, fenced: bool, told: bool, lazily: bool) -> Any:
+    """Return the statement that writes a checkpoint, made once: it is the hot path."""
+    written = insert(CHECKPOINTS).values(
+        finished_at=present(told=told),
         transaction_id=backend.transaction_id(),
         snapshot=backend.snapshot(),
     )
-    returning = insertion.returning(CHECKPOINTS.c.finished_at)
-    recorded: datetime = connection.execute(returning).scalar_one()
-    return recorded
+    if fenced:
+        written = written.values(epoch=FENCE)
+    return written.returning(
+        CHECKPOINTS.c.finished_at, *(backend.lazy_commit() if lazily else ())
+    )
 
 
 def history(connection: Connection, run_id: str) -> list[Record]:
     """Return everything recorded of *run_id*, in order of position."""
-    query = _RECORDS.where(Checkpoint.run_id == run_id).order_by(Checkpoint.position)
-    return [Record(**row) for row in connection.execute(query).mappings()]
+    rows = connection.execute(_HISTORY, {"of": run_id}).mappings()
+    return [Record(**row) for row in rows]
 
 
 def find(connection: Connection, run_id: str, position: int) -> Record | None:
@@ -160,4 +186,7 @@ _RECORDS = select(
     Checkpoint.attempts,
     Checkpoint.open_from,
     Checkpoint.finished_at,
+)
+_HISTORY = _RECORDS.where(Checkpoint.run_id == bindparam("of")).order_by(
+    Checkpoint.position
 )

@@ -1,9 +1,11 @@
 """What an operator does to a run: cancel, resume, retry, fork."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
 from sqlalchemy import Integer
 from sqlalchemy import and_
@@ -14,6 +16,7 @@ from sqlalchemy import func
 from sqlalchemy import insert
 from sqlalchemy import literal
 from sqlalchemy import null
+from sqlalchemy import or_
 from sqlalchemy import select
 from sqlalchemy import update
 
@@ -39,14 +42,23 @@ class Brief:
     continued_as: str | None
 
 
-def live_descendants(connection: Connection, run_id: str) -> list[str]:
-    """Return the live runs that *run_id* has started, and those they have started."""
-    parents, found = [run_id], list[str]()
-    while parents:
-        query = select(RUNS.c.id).where(RUNS.c.parent_id.in_(parents), status_is(*LIVE))
-        parents = list(connection.scalars(query.order_by(RUNS.c.id)))
-        found += parents
-    return found
+def live_children(connection: Connection, parents: Collection[str]) -> list[str]:
+    """Return the live runs that *parents* have started, or their chains before them."""
+    query = select(RUNS.c.id).where(status_is(*LIVE), RUNS.c.parent_id.is_not(None))
+    chains = connection.scalars(
+        select(RUNS.c.chain_id).where(
+            RUNS.c.id.in_(parents), RUNS.c.chain_id.is_not(None)
+        )
+    ).all()
+    of_parents: ColumnElement[bool] = RUNS.c.parent_id.in_(parents)
+    if chains:
+        earlier = RUNS.alias("earlier")
+        of_parents |= exists().where(
+            earlier.c.id == RUNS.c.parent_id,
+            or_(earlier.c.id.in_(chains), earlier.c.chain_id.in_(chains)),
+        )
+    found = connection.scalars(query.where(of_parents).order_by(RUNS.c.id))
+    return [each for each in found if each not in parents]
 
 
 def lock(connection: Connection, run_id: str) -> Brief | None:
@@ -132,7 +144,6 @@ def enqueue_again(
             finished_at=null(),
             due_at=backend.now(clock),
             deduplication_key=null(),  # another run may hold it by now
-            wait_position=null(),
         )
     )
 
@@ -145,7 +156,7 @@ def free_position(
     *,
     clock: Clock,
 ) -> None:
-    """Move the failed checkpoint at *position* to the attempts.
+    """Move the failed checkpoint at *position* to the attempts; it waits anew.
 
     Only together with a raised epoch in the same transaction: a holder of the old
     claim must not fill the position again.
@@ -172,6 +183,9 @@ def free_position(
     )
     connection.execute(insert(ATTEMPTS).from_select(columns.split(), moved))
     connection.execute(delete(CHECKPOINTS).where(_at(run_id, position)))
+    connection.execute(
+        update(RUNS).where(RUNS.c.id == run_id).values(wait_position=null())
+    )
 
 
 def copy(

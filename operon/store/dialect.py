@@ -9,6 +9,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Generator
+from collections.abc import Hashable
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from sqlalchemy import Engine
 from sqlalchemy import Interval
 from sqlalchemy import Table
 from sqlalchemy import Text
+from sqlalchemy import bindparam
 from sqlalchemy import event
 from sqlalchemy import func
 from sqlalchemy import literal
@@ -47,7 +49,7 @@ BEGIN_OPTION = "operon_begin"
 """Execution option of a connection: how SQLite begins, IMMEDIATE unless told."""
 
 
-class Backend(Protocol):
+class Backend(Hashable, Protocol):
     """The manners of one database."""
 
     name: str
@@ -56,6 +58,10 @@ class Backend(Protocol):
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
         """Return the present time as an expression; *clock* may override it."""
+        ...
+
+    def told(self, clock: Clock) -> datetime | None:
+        """Return the time that statements have to be told; None: the database's."""
         ...
 
     def after(self, clock: Clock, delay: timedelta) -> ColumnElement[datetime]:
@@ -112,6 +118,10 @@ class PostgreSQL:
     name = "postgresql"
     commit_suffix = "; COMMIT"
     own_isolation: IsolationLevel = "READ COMMITTED"
+
+    def told(self, clock: Clock) -> datetime | None:
+        """Return the time of a clock that is turned, and of no other."""
+        return clock.database_time()
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
         """Return the server's clock, so that executors need not agree on theirs."""
@@ -213,13 +223,17 @@ class SQLite:
     def __init__(self) -> None:
         self.lock = FairLock()
 
-    def now(self, clock: Clock) -> ColumnElement[datetime]:
+    def told(self, clock: Clock) -> datetime:
         """Return this machine's clock: every process on the file shares it."""
-        return literal(clock.database_time() or clock.now(), UTCDateTime())
+        return clock.database_time() or clock.now()
+
+    def now(self, clock: Clock) -> ColumnElement[datetime]:
+        """Return this machine's clock."""
+        return literal(self.told(clock), UTCDateTime())
 
     def after(self, clock: Clock, delay: timedelta) -> ColumnElement[datetime]:
         """Return this machine's clock and *delay*."""
-        return literal((clock.database_time() or clock.now()) + delay, UTCDateTime())
+        return literal(self.told(clock) + delay, UTCDateTime())
 
     def transaction_id(self) -> ColumnElement[int]:
         """Return a counter of commits that hold a checkpoint."""
@@ -347,6 +361,16 @@ def _patiently(raw: sqlite3.Connection, statement: str) -> None:
 def _begin(connection: Connection) -> None:
     manner = connection.get_execution_options().get(BEGIN_OPTION, "IMMEDIATE")
     connection.exec_driver_sql(f"BEGIN {manner}")
+
+
+def present(*, told: bool) -> ColumnElement[datetime]:
+    """Return the present time in a statement that is made once and used again.
+
+    Either the server's clock, or the parameter `now`, which `Backend.told` fills.
+    """
+    if told:
+        return bindparam("now", type_=UTCDateTime())
+    return func.clock_timestamp(type_=UTCDateTime())
 
 
 def insert_unless_there(backend: Backend, table: Table) -> Any:

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy import Integer
 from sqlalchemy import Text
+from sqlalchemy import bindparam
 from sqlalchemy import column
 from sqlalchemy import func
-from sqlalchemy import literal
 from sqlalchemy import select
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -19,6 +20,7 @@ from operon.status import RunStatus
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import still_held
 from operon.store.dialect import Backend
+from operon.store.dialect import present
 from operon.store.runs import RUNS
 
 
@@ -47,8 +49,18 @@ def finish(
     found and sent again by the executor's heartbeat.
     """
     if backend.name == "postgresql":
-        statement = _finish_together(backend, finishes, clock)
-        return set(connection.scalars(statement))
+        now = backend.told(clock)
+        told: dict[str, Any] = {
+            "ids": [each.lease.run_id for each in finishes],
+            "epochs": [each.lease.epoch for each in finishes],
+            "statuses": [each.status.value for each in finishes],
+            "outputs": [each.output for each in finishes],
+            "errors": [each.error for each in finishes],
+            "codecs": [each.codec for each in finishes],
+            **({} if now is None else {"now": now}),
+        }
+        statement = _together(backend, told=now is not None)
+        return set(connection.scalars(statement, told))
     return {
         each.lease.run_id
         for each in finishes
@@ -71,25 +83,27 @@ def _finish_one(backend: Backend, how: Finish, clock: Clock) -> Any:
     )
 
 
-def _finish_together(backend: Backend, finishes: Sequence[Finish], clock: Clock) -> Any:
-    columns: dict[str, tuple[Any, list[Any]]] = {
-        "id": (Text, [each.lease.run_id for each in finishes]),
-        "epoch": (Integer, [each.lease.epoch for each in finishes]),
-        "status": (Text, [each.status.value for each in finishes]),
-        "output": (Text, [each.output for each in finishes]),
-        "error": (Text, [each.error for each in finishes]),
-        "codec": (Text, [each.codec for each in finishes]),
+@lru_cache(maxsize=32)
+def _together(backend: Backend, *, told: bool) -> Any:
+    """Return the statement that writes many finishes, made once: it is hot."""
+    kinds: dict[str, Any] = {
+        "id": ("ids", Text),
+        "epoch": ("epochs", Integer),
+        "status": ("statuses", Text),
+        "output": ("outputs", Text),
+        "error": ("errors", Text),
+        "codec": ("codecs", Text),
     }
-    told = (
+    finished = (
         func
-        .unnest(*(literal(rows, ARRAY(kind)) for kind, rows in columns.values()))
-        .table_valued(*(column(name, kind) for name, (kind, _) in columns.items()))
-        .render_derived("told")
+        .unnest(*(bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.values()))
+        .table_valued(*(column(name, kind) for name, (_, kind) in kinds.items()))
+        .render_derived("finished")
     )
     held = (
-        select(RUNS.c.id, *(told.c[name] for name in list(columns)[2:]))
-        .join_from(RUNS, told, RUNS.c.id == told.c.id)
-        .where(RUNS.c.epoch == told.c.epoch, RUNS.c.status == RunStatus.RUNNING)
+        select(RUNS.c.id, *(finished.c[name] for name in list(kinds)[2:]))
+        .join_from(RUNS, finished, RUNS.c.id == finished.c.id)
+        .where(RUNS.c.epoch == finished.c.epoch, RUNS.c.status == RunStatus.RUNNING)
         .order_by(RUNS.c.id)
         .with_for_update(key_share=True, of=RUNS)
         .cte("held")
@@ -102,7 +116,7 @@ def _finish_together(backend: Backend, finishes: Sequence[Finish], clock: Clock)
             output=held.c.output,
             error=held.c.error,
             outcome_codec=held.c.codec,
-            finished_at=backend.now(clock),
+            finished_at=present(told=told),
         )
         .returning(RUNS.c.id, *backend.lazy_commit())
     )

@@ -100,7 +100,9 @@ def claim_limited(
     free = min(free - len(taken), left)
     begun = _claim(connection, backend, executor, first, free, clock)
     if begun:
-        _remember(connection, place, [*recent, (_microseconds(found.now), len(begun))])
+        # by the claim's own time, which is later than the look before it
+        at = max(_microseconds(run.claimed_at) for run in begun)
+        _remember(connection, place, [*recent, (at, len(begun))])
     return taken + begun
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import delete
 from sqlalchemy import exc
 from sqlalchemy import exists
 from sqlalchemy import func
+from sqlalchemy import or_
 from sqlalchemy import select
 
 from operon.models import Attempt
@@ -75,24 +76,24 @@ def remove(
 def _is_old(before: datetime) -> ColumnElement[bool]:
     """Return the condition that a run has ended, and nobody live depends on it.
 
-    Kept are the children of live runs, and the first run of a live chain: its id is
-    the address of the chain.
+    Kept are the children of live runs, and the first run of a chain until its last
+    can go: its id is the address of the chain.
     """
     ancestor, successor = RUNS.alias("ancestor"), RUNS.alias("successor")
     has_live_ancestor = exists().where(
         ancestor.c.id.in_([RUNS.c.parent_id, RUNS.c.root_id]),
         ancestor.c.status.in_(LIVE),
     )
-    has_live_chain = exists().where(
+    is_needed_by_its_chain = exists().where(
         successor.c.chain_id == RUNS.c.id,
         successor.c.continued_as.is_(None),
-        successor.c.status.in_(LIVE),
+        or_(successor.c.status.in_(LIVE), successor.c.finished_at >= before),
     )
     return and_(
         status_is(*sorted(FINAL)),
         RUNS.c.finished_at < before,
         ~has_live_ancestor,
-        ~has_live_chain,
+        ~is_needed_by_its_chain,
     )
 
 

@@ -119,6 +119,7 @@ def change(
     backend: Backend,
     rule: Rule,
     *,
+    last_tick_at: datetime,
     next_at: datetime,
     clock: Clock,
 ) -> None:
@@ -129,6 +130,7 @@ def change(
         .values(
             **rule.as_declared,
             declared=rule.as_declared,
+            last_tick_at=last_tick_at,
             next_at=next_at,
             updated_at=backend.now(clock),
         )

@@ -8,10 +8,14 @@ whatever order commits land in; a notification only makes it come sooner.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
+from sqlalchemy import Integer
 from sqlalchemy import and_
+from sqlalchemy import bindparam
 from sqlalchemy import case
 from sqlalchemy import exists
 from sqlalchemy import false
@@ -27,7 +31,7 @@ from operon.models import Message
 from operon.status import FINAL
 from operon.status import RunStatus
 from operon.store.checkpoints import Lease
-from operon.store.checkpoints import still_held
+from operon.store.checkpoints import held
 from operon.store.dialect import Backend
 from operon.store.runs import RUNS
 from operon.store.runs import status_is
@@ -58,26 +62,41 @@ def suspend(connection: Connection, backend: Backend, lease: Lease, wait: Wait) 
         recorded already. Its COMMIT waits for nothing: a lost suspension leaves a
         run that its executor seems to hold, and the heartbeat finds it.
     """
+    told = {
+        **held(lease),
+        "at_position": wait.position,
+        "wait_kind": wait.kind,
+        "wait_on": wait.on,
+        "wait_key": wait.key,
+        "wait_position": wait.position,
+        "wait_until": wait.until,
+        "wake_at": wait.wake_at,
+    }
+    return connection.execute(_suspension(backend), told).first() is not None
+
+
+@lru_cache(maxsize=16)
+def _suspension(backend: Backend) -> Any:
+    """Return the statement that suspends a run, made once: many may wait."""
     recorded = exists().where(
-        Checkpoint.run_id == RUNS.c.id, Checkpoint.position == wait.position
+        Checkpoint.run_id == RUNS.c.id,
+        Checkpoint.position == bindparam("at_position", type_=Integer),
     )
-    statement = (
+    return (
         update(RUNS)
-        .where(still_held(lease), ~recorded)
+        .where(
+            RUNS.c.id == bindparam("held_id"),
+            RUNS.c.epoch == bindparam("held_epoch"),
+            RUNS.c.status == RunStatus.RUNNING,
+            ~recorded,
+        )
         .values(
             status=RunStatus.WAITING,
             executor=null(),
             epoch=RUNS.c.epoch + 1,
-            wait_kind=wait.kind,
-            wait_on=wait.on,
-            wait_key=wait.key,
-            wait_position=wait.position,
-            wait_until=wait.until,
-            wake_at=wait.wake_at,
         )
         .returning(RUNS.c.id, *backend.lazy_commit())
     )
-    return connection.execute(statement).first() is not None
 
 
 def is_over(backend: Backend, clock: Clock) -> ColumnElement[bool]:
