@@ -16,6 +16,8 @@ from cronsim import CronSimError
 
 from operon.errors import ConfigurationError
 
+_FIELDS = 5
+
 
 @dataclass(frozen=True)
 class Cron:
@@ -27,6 +29,8 @@ class Cron:
     def __post_init__(self) -> None:
         """Refuse a line or zone that is none, or a line without any tick."""
         try:
+            if len(self.line.split()) != _FIELDS:  # CronSim takes seconds as well
+                raise CronSimError("it has other than five fields")  # noqa: TRY301 - told as its own
             next(CronSim(self.line, datetime.now(self._zone())))
         except (CronSimError, StopIteration, AttributeError, TypeError) as error:
             reason = str(error) or "it has no tick"

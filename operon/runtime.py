@@ -82,6 +82,7 @@ def compose(
         results,
         heartbeat=settings.heartbeat,
         notifies=can_be_sent(database.backend) and settings.pooler is None,
+        retention=settings.retention,
     )
     return Runtime(settings, services, results, executor)
 

@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 STATEMENTS = {"select", "insert", "update", "delete", "text"}
 SPEAKS_SQL = {
     "store",
-    "models.py",  # the predicates of partial indexes
+    "models",  # the predicates of partial indexes
     "schema.py",  # Alembic's version table
 }
 

@@ -23,6 +23,7 @@ FACTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "RunConflictError": (("r", "is another"), {}),
     "RunCancelledError": (("r",), {}),
     "RunDeadError": (("r", "of a hole"), {}),
+    "RunTimeoutError": (("r",), {}),
     "ResultTimeoutError": (("r",), {"waited": 1.5}),
     "RetryRefusedError": (("r", "went on"), {"later": ["step 'x' at 3"]}),
     "ResumeRefusedError": (("r", "is running"), {}),
@@ -44,6 +45,10 @@ FACTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "DatabaseUnavailableError": (("refused",), {"waited": 30.0}),
     "SchemaError": (("tables are missing",), {"cure": "run `operon migrate`"}),
     "DecodeError": (("the input of run 'r'", "it is odd"), {}),
+    "QueueError": (("emails", "is odd"), {"hint": "make it even"}),
+    "UnknownQueueError": (("emails",), {"known": ["default"]}),
+    "DuplicateRunError": (("emails", "user-7"), {"holder": "r"}),
+    "UnknownScheduleError": (("report",), {"known": []}),
     "ExecutorStoppedError": (("r",), {}),
 }
 """Arguments for one of each; a new class is missing here until it is tested too."""
@@ -63,6 +68,7 @@ CODES = {
     "RunConflictError": "run-conflict",
     "RunCancelledError": "run-cancelled",
     "RunDeadError": "run-dead",
+    "RunTimeoutError": "run-timeout",
     "ResultTimeoutError": "result-timeout",
     "RetryRefusedError": "retry-refused",
     "ResumeRefusedError": "resume-refused",
@@ -75,6 +81,10 @@ CODES = {
     "DatabaseUnavailableError": "database-unavailable",
     "SchemaError": "schema",
     "DecodeError": "decode",
+    "QueueError": "queue",
+    "UnknownQueueError": "unknown-queue",
+    "DuplicateRunError": "duplicate-run",
+    "UnknownScheduleError": "unknown-schedule",
     "ExecutorStoppedError": "executor-stopped",
 }
 """Written down on purpose: a code is a promise, and changing one has to hurt."""

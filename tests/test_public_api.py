@@ -8,9 +8,12 @@ import pytest
 import operon
 
 NAMES = {
+    "Future",
     "Handle",
     "Invocation",
     "Operon",
+    "Queue",
+    "Rate",
     "Retry",
     "RunCancelled",
     "RunStatus",

@@ -17,7 +17,7 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_the_quickstart_runs_twice_and_leaves_one_order(tmp_path):
+def test_its_code_runs_twice_and_leaves_one_order_for_each_id(tmp_path):
     program = tmp_path / "quickstart.py"
     query = "SELECT count(*) FROM orders"
     count = f"print(operon.engine.connect().exec_driver_sql({query!r}).scalar())"
@@ -34,7 +34,7 @@ def test_the_quickstart_runs_twice_and_leaves_one_order(tmp_path):
         for _ in range(2)
     ]
 
-    assert outputs == [["1", "1", "2"], ["1", "1", "2"]]
+    assert outputs == [["1", "1", "3"], ["1", "1", "3"]]
 
 
 def test_the_quickstart_is_thirty_lines_of_code():

@@ -100,7 +100,8 @@ def downgrade() -> None:
 def _create_messages() -> None:
     op.create_table(
         "operon_messages",
-        sa.Column("id", _BIGINT, nullable=False, autoincrement=True),
+        # an identity needs no right on a sequence, so that DML is enough
+        sa.Column("id", _BIGINT, sa.Identity(), nullable=False, autoincrement=True),
         sa.Column("run_id", sa.Text(), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from datetime import datetime
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,20 +15,19 @@ from operon import control
 from operon.api.base import Part
 from operon.arguments import checked_duration
 from operon.control import Wish
-from operon.engine.patience import insist
 from operon.engine.services import Services
 from operon.errors import MisuseError
 from operon.errors import RunError
+from operon.executor.retention import Purged as Purged
+from operon.executor.retention import purge_all
 from operon.handle import Handle
 from operon.status import LIVE
 from operon.status import RunStatus
-from operon.store import purge
 from operon.store import runs
-from operon.store import schedules
-from operon.store.database import Database
 from operon.store.runs import Attribute
 from operon.store.runs import Filter
 
+_OLDEST = timedelta(days=36_525)
 _PAGE = 500  # ids read at once for a filter
 
 
@@ -41,15 +39,6 @@ class Bulk:
     """The ids of the runs for which it was granted."""
     refused: dict[str, str] = field(default_factory=dict[str, str])
     """Why it was not, by the id of the run."""
-
-
-@dataclass(frozen=True)
-class Purged:
-    """What a purge came to."""
-
-    removed: int
-    referenced: int
-    """Runs that stay because rows of the application refer to them."""
 
 
 class Operating(Part):
@@ -213,11 +202,15 @@ class Operating(Part):
             MisuseError: The duration is negative, or the batch is none.
         """
         checked_duration("operon.purge", "older_than", older_than)
+        if older_than > _OLDEST:
+            problem = f"was given older_than={older_than!r}"
+            raise MisuseError("operon.purge", problem, cure="use a century at most")
         if batch < 1:
             raise MisuseError(
                 "operon.purge", f"was given batch={batch}", cure="use 1 or more"
             )
-        return _purge(self._ready().services, older_than, batch, progress)
+        services = self._ready().services
+        return purge_all(services, older_than, batch=batch, progress=progress)
 
     def _grant(self, wish: Wish, session: Session | None, called: str) -> None:
         services = self._ready().services
@@ -276,37 +269,3 @@ def _filter(  # noqa: PLR0917 - as the methods that call it
         created_after=created_after,
         created_before=created_before,
     )
-
-
-def _purge(
-    services: Services,
-    older_than: timedelta,
-    batch: int,
-    progress: Callable[[int, int], None],
-) -> Purged:
-    database, clock = services.database, services.clock
-
-    def begin() -> tuple[datetime, int]:
-        with database.reading() as connection:
-            now = schedules.present(connection, database.backend, clock)
-            return now - older_than, purge.count(connection, now - older_than)
-
-    before, total = insist(clock, services.patience, begin)
-    removed = referenced = 0
-    after: str | None = None
-    while True:
-        done = insist(
-            clock, services.patience, partial(_remove, database, before, after, batch)
-        )
-        if done.last is None:
-            return Purged(removed, referenced)
-        removed, referenced = removed + done.removed, referenced + done.referenced
-        after = done.last
-        progress(removed + referenced, max(total, removed + referenced))
-
-
-def _remove(
-    database: Database, before: datetime, after: str | None, limit: int
-) -> purge.Batch:
-    with database.transaction() as connection:
-        return purge.remove(connection, before, after=after, limit=limit)

@@ -12,6 +12,7 @@ from typing import cast
 from sqlalchemy import Connection
 
 from operon.api.base import Part
+from operon.arguments import checked_text
 from operon.clock import Clock
 from operon.codec import NotEncodable
 from operon.cron import Cron
@@ -40,6 +41,7 @@ CatchUp = Literal["skip", "one", "all"]
 
 _CATCH_UP = ("skip", "one", "all")
 _TICK = "tick"
+_LONGEST = 200  # characters of a name
 _UNCHANGED: Any = object()
 
 
@@ -141,7 +143,7 @@ class Planning(Part):
         Cron(cron, timezone)
         declared, text, takes_tick = _input_of(workflow)
         rule = Rule(
-            name=declared.name if name is None else name,
+            name=_checked_name(declared.name if name is None else name),
             cron=cron,
             timezone=timezone,
             workflow=declared.name,
@@ -273,6 +275,22 @@ def _tell_due(services: Services, _: object) -> None:
     services.tell_due()
 
 
+def _checked_name(name: object) -> str:
+    """Return *name* if a schedule can have it, and the ids of its runs hold it.
+
+    Raises:
+        MisuseError: It is no text of printable characters, or too long.
+    """
+    called = "operon.schedule"
+    if len(checked_text(called, "name", name)) <= _LONGEST:
+        return str(name)
+    raise MisuseError(
+        called,
+        f"was given name={name!r}",
+        cure=f"use text of 1 to {_LONGEST} printable characters",
+    )
+
+
 def _store(connection: Connection, backend: Backend, rule: Rule, clock: Clock) -> None:
     """Write *rule* unless the program said the same before."""
     cron = Cron(rule.cron, rule.timezone)
@@ -282,8 +300,13 @@ def _store(connection: Connection, backend: Backend, rule: Rule, clock: Clock) -
         next_at = cron.next_after(now)
         schedules.insert(connection, backend, rule, next_at=next_at, clock=clock)
     elif found.declared != rule.as_declared:
-        next_at = cron.next_after(found.now)
-        schedules.change(connection, backend, rule, next_at=next_at, clock=clock)
+        last, next_at = found.last_tick_at, found.next_at
+        if (found.rule.cron, found.rule.timezone) != (rule.cron, rule.timezone):
+            # the new line's ticks before it was said were not missed
+            last, next_at = found.now, cron.next_after(found.now)
+        schedules.change(
+            connection, backend, rule, last_tick_at=last, next_at=next_at, clock=clock
+        )
 
 
 def _input_of(workflow: Any) -> tuple[Declared, str, bool]:

@@ -15,6 +15,8 @@ from operon.cli.wording import count
 from operon.cli.wording import span
 from operon.status import RunStatus
 from operon.store.doctor import Group
+from operon.store.doctor import Load
+from operon.store.doctor import Plan
 from operon.store.explain import Seen
 
 _OLDEST_POSTGRESQL = 130_000  # as server_version_num
@@ -261,6 +263,50 @@ def _can_run(executor: Seen, group: Group) -> bool:
     """Tell whether *executor* may hold or claim these runs."""
     may_hold = bool(executor.queues) or group.status is RunStatus.RUNNING
     return may_hold and executor.knows(group.workflow, group.version)
+
+
+def schedules(plans: Sequence[Plan], live: Collection[Seen]) -> Finding:
+    """Judge whether somebody keeps every schedule that is not paused."""
+    check = "schedules"
+    lost = [
+        plan
+        for plan in plans
+        if plan.paused_at is None
+        and not any(
+            each.queues and each.knows(plan.workflow, plan.version) for each in live
+        )
+    ]
+    if not plans:
+        return ok(check, "there is no schedule")
+    if not lost:
+        return ok(check, "live executors know the workflow of every schedule")
+    names = ", ".join(
+        f"{plan.name!r} ({plan.workflow!r} version {plan.version})" for plan in lost
+    )
+    return warning(
+        check,
+        f"no live executor knows what is to be started by {names}",
+        "start `operon executor` with the application that declares it, or pause or "
+        "remove it with `operon schedules`",
+    )
+
+
+def paused_queues(loads: Sequence[Load], now: datetime) -> Finding:
+    """Judge whether runs wait where nothing is claimed."""
+    check = "paused-queues"
+    stuck = [load for load in loads if load.paused_at is not None and load.enqueued]
+    if not stuck:
+        return ok(check, "no run waits in a paused queue")
+    names = ", ".join(
+        f"{load.queue.name!r} ({count(load.enqueued, 'run')}, paused for "
+        f"{span(now - (load.paused_at or now))})"
+        for load in stuck
+    )
+    return warning(
+        check,
+        f"runs wait in paused queues: {names}",
+        "`operon queues resume NAME` lets them go on",
+    )
 
 
 def dead_runs(groups: Sequence[Group]) -> Finding:

@@ -145,12 +145,15 @@ def _examine_work(operon: Operon) -> Iterator[Finding]:
         now = store.now(connection, backend_of(engine), settings.clock)
         executors = explain.executors(connection)
         groups = store.unfinished(connection)
+        plans, loads = store.plans(connection), store.loads(connection)
         version = _sqlite_version(connection)
     live = [each for each in executors if now - each.heartbeat_at <= lease]
     if version is not None:
         yield diagnosis.wal_reset(version, len(live))
     yield diagnosis.heartbeats(executors, now, lease)
     yield diagnosis.workflows(groups, live)
+    yield diagnosis.schedules(plans, live)
+    yield diagnosis.paused_queues(loads, now)
     yield diagnosis.dead_runs(groups)
 
 

@@ -3,19 +3,21 @@
 Pure functions over what was read: they ask neither the database nor the time.
 """
 
-import shlex
 from collections.abc import Callable
 from collections.abc import Mapping
 from datetime import timedelta
 
+from operon.cli import clauses
+from operon.cli import delays
+from operon.cli.clauses import clause
+from operon.cli.clauses import command
+from operon.cli.clauses import on
 from operon.cli.wording import count
-from operon.cli.wording import moment
 from operon.cli.wording import span
 from operon.status import RunStatus
+from operon.store.deadlines import by_deadline
 from operon.store.explain import Facts
-from operon.store.explain import Pending
 from operon.store.explain import Recorded
-from operon.store.explain import Seen
 
 
 def explain(run: Facts, lease: timedelta) -> str:
@@ -23,70 +25,26 @@ def explain(run: Facts, lease: timedelta) -> str:
     return f"{run.id} {_SENTENCES[run.status](run, lease)}"
 
 
-def is_live(executor: Seen, run: Facts, lease: timedelta) -> bool:
-    """Tell whether *executor* gave a sign of life within *lease*."""
-    return run.now - executor.heartbeat_at <= lease
-
-
-def _enqueued(run: Facts, lease: timedelta) -> str:
-    return _joined(_queued(run), _claimable(run, lease), _attempts(run), _cancel(run))
-
-
-def _queued(run: Facts) -> str:
-    at = moment(run.due_at, now=run.now)
-    if run.due_at > run.now:
-        return (
-            f"waits in queue {run.queue!r} until {at} (in {span(run.due_at - run.now)})"
-        )
-    return f"waits in queue {run.queue!r} since {at} ({span(run.now - run.due_at)})"
-
-
-def _claimable(run: Facts, lease: timedelta) -> str:
-    """Say who could claim an enqueued run, or why nobody can."""
-    knowing = _knowing(run, lease)
-    serving = [each for each in knowing if run.queue in each.queues]
-    if not _launched(run, lease):
-        none = "for none is launched: start one with `operon executor`"
-        return f"no live executor knows {_workflow(run)}, {none}"
-    if not knowing:
-        return f"no live executor knows {_workflow(run)}"
-    if not serving:
-        return f"no live executor that knows {_workflow(run)} serves that queue"
-    when = "then" if run.due_at > run.now else "once a thread is free"
-    return f"{count(len(serving), 'live executor')} can claim it {when}"
-
-
-def _launched(run: Facts, lease: timedelta) -> list[Seen]:
-    """Return the live executors that claim runs at all."""
-    return [each for each in run.executors if each.queues and is_live(each, run, lease)]
-
-
-def _knowing(run: Facts, lease: timedelta) -> list[Seen]:
-    """Return those of them that know the run's workflow and version."""
-    key = run.workflow, run.version
-    return [each for each in _launched(run, lease) if each.knows(*key)]
-
-
 def _running(run: Facts, lease: timedelta) -> str:
     holder = next((each for each in run.executors if each.id == run.executor), None)
     if holder is None:
         lost = f"is running on executor {run.executor}, which has no heartbeat any more"
         return f"{lost}: {_takeover(run, lease)}"
-    if not is_live(holder, run, lease):
+    where = f"is running on executor {clauses.named(holder)}"
+    if not clauses.is_live(holder, run, lease):
         age = span(run.now - holder.heartbeat_at)
-        lost = f"is running on executor {_name(holder)} whose heartbeat is {age} old"
-        return f"{lost}: {_takeover(run, lease)}"
-    since = moment(run.started_at or run.created_at, now=run.now)
-    where = f"is running on executor {_name(holder)} since {since}, at position "
-    at = f"{where}{len(run.history) + 1}, {_progress(run)}"
-    return _joined(at, _attempts(run), _cancel(run))
+        return f"{where} whose heartbeat is {age} old: {_takeover(run, lease)}"
+    since = on(run, run.started_at or run.created_at)
+    position = len(run.history) + 1
+    at = f"{where} since {since}, at position {position}, {_progress(run)}"
+    return clauses.joined(at, clauses.attempts(run), clauses.ending(run))
 
 
 def _takeover(run: Facts, lease: timedelta) -> str:
     fate = "it will be taken over by any launched executor"
-    if _knowing(run, lease):
+    if clauses.knowing(run, lease):
         return fate
-    return f"{fate} that knows {_workflow(run)}, but none is live"
+    return f"{fate} that knows {clauses.workflow(run)}, but none is live"
 
 
 def _progress(run: Facts) -> str:
@@ -96,84 +54,64 @@ def _progress(run: Facts) -> str:
     return f"last checkpoint {last.name!r} {span(run.now - last.finished_at)} ago"
 
 
-def _attempts(run: Facts) -> str:
-    """Say what failed at the position that is to be filled next, if anything."""
-    pending = run.pending
-    if pending is None:
-        return ""
-    failed = f"{_operation(pending)} failed {count(pending.failed, 'time')}"
-    return (
-        f"{failed}, last with {_clause(pending.error)}, {_next_attempt(run, pending)}"
-    )
-
-
-def _next_attempt(run: Facts, pending: Pending) -> str:
-    if pending.next_at is None:
-        return "an operator asked for the next attempt"
-    if pending.next_at <= run.now:
-        return "the next attempt is due"
-    left = span(pending.next_at - run.now)
-    return f"next attempt at {moment(pending.next_at, now=run.now)} (in {left})"
-
-
-def _cancel(run: Facts) -> str:
-    """Say that a cancel is under way, if one is."""
-    asked = run.cancel_requested_at
-    if asked is None:
-        return ""
-    age = span(run.now - asked)
-    requested = f"a cancel was requested at {moment(asked, now=run.now)} ({age} ago)"
-    delivered = next((each for each in run.history if each.kind == "cancel"), None)
-    if delivered is None:
-        return f"{requested}, its body learns of it at the next operation"
-    return f"{requested} and delivered at position {delivered.position}"
-
-
-def _waiting(run: Facts, lease: timedelta) -> str:
-    del lease
-    until = moment(run.due_at, now=run.now)
-    waits = f"waits at position {len(run.history) + 1}, holding no thread"
-    if run.due_at > run.now:
-        waits = f"{waits}, until {until} (in {span(run.due_at - run.now)})"
-    return _joined(waits, _cancel(run))
-
-
 def _succeeded(run: Facts, lease: timedelta) -> str:
     del lease
-    return f"succeeded {_ended(run)} after {count(len(run.history), 'operation')}"
+    after = f"{_ended(run)} after {count(len(run.history), 'operation')}"
+    if run.continued_as is None:
+        return f"succeeded {after}"
+    goes_on = f"continued as {run.continued_as} {after}"
+    if run.newest in {run.id, run.continued_as}:
+        return goes_on
+    return f"{goes_on}; the last of its chain is {run.newest}"
 
 
 def _failed(run: Facts, lease: timedelta) -> str:
     del lease
-    raised = _clause(run.error or "an error that was not recorded")
+    if by_deadline(run.cancel_requested_at, run.deadline_at):
+        return _timed_out(run)
+    raised = clause(run.error or "an error that was not recorded")
     failed = [each for each in run.history if each.error is not None]
     if not failed:
-        how = f"`{_command(run, 'retry')}` runs it again from its history"
+        how = f"`{command(run, 'retry')}` runs it again from its history"
         return f"failed {_ended(run)}: its body raised {raised}; {how}"
     last = failed[-1]
-    what = f"{_operation(last)} raised {_clause(last.error or '')}"
+    what = f"{clauses.operation(last)} raised {clause(last.error or '')}"
     if last.error != run.error:
         what = f"{what}, then its body raised {raised}"
-    ended = moment(run.finished_at or run.now, now=run.now)
+    ended = on(run, run.finished_at or run.now)
     fact = f"failed at position {last.position} ({ended}): {what}"
     return f"{fact}; {_redo(run, last)}"
+
+
+def _timed_out(run: Facts) -> str:
+    """Say when the deadline of a run passed, and what became of it then."""
+    passed = f"its deadline passed at {on(run, run.deadline_at or run.now)}"
+    told = clauses.delivered(run)
+    if told is not None:
+        how = f"{passed}, which its body was told at position {told.position}"
+    elif run.started_at is None:
+        how = f"{passed}, before it began"
+    else:
+        how = passed
+    cure = "start the work under another id, with a longer timeout"
+    return f"failed {_ended(run)}: {how}; {cure}"
 
 
 def _redo(run: Facts, last: Recorded) -> str:
     """Say how a run whose *last* failed operation is known can go on."""
     later = [each for each in run.history if each.position > last.position]
     if not later:
-        return f"`{_command(run, 'retry')}` redoes it"
-    names = ", ".join(repr(each.name) for each in later)
-    command = f"{_command(run, 'fork')} --from-position {last.position}"
-    return f"it went on with {names} after that, so only `{command}` redoes it"
+        return f"`{command(run, 'retry')}` redoes it"
+    names = clauses.listed([each.name for each in later])
+    fork = f"{command(run, 'fork')} --from-position {last.position}"
+    return f"it went on with {names} after that, so only `{fork}` redoes it"
 
 
 def _cancelled(run: Facts, lease: timedelta) -> str:
     del lease
-    delivered = next((each for each in run.history if each.kind == "cancel"), None)
-    if delivered is not None:
-        how = f"the cancel was delivered at position {delivered.position}"
+    told = clauses.delivered(run)
+    if told is not None:
+        how = f"the cancel was delivered at position {told.position}"
         return f"was cancelled {_ended(run)}: {how}, and its body ended"
     how = "by force" if run.cancel_requested_at is None else "as requested"
     if run.started_at is None:
@@ -183,50 +121,23 @@ def _cancelled(run: Facts, lease: timedelta) -> str:
 
 def _dead(run: Facts, lease: timedelta) -> str:
     del lease
-    reason = _clause(run.error or "no reason was recorded")
-    return (
-        f"is dead {_ended(run, 'since')}: {reason}; mend the cause, then {_resume(run)}"
-    )
+    reason = clause(run.error or "no reason was recorded")
+    ended = _ended(run, "since")
+    return f"is dead {ended}: {reason}; mend the cause, then {_resume(run)}"
 
 
 def _resume(run: Facts) -> str:
-    return f"`{_command(run, 'resume')}` continues it"
-
-
-def _command(run: Facts, verb: str) -> str:
-    return f"operon runs {verb} {shlex.quote(run.id)}"
+    return f"`{command(run, 'resume')}` continues it"
 
 
 def _ended(run: Facts, word: str = "at") -> str:
-    return f"{word} {moment(run.finished_at or run.now, now=run.now)}"
-
-
-def _workflow(run: Facts) -> str:
-    return f"workflow {run.workflow!r} version {run.version}"
-
-
-def _operation(operation: Recorded | Pending) -> str:
-    return f"{operation.kind} {operation.name!r}"
-
-
-def _name(executor: Seen) -> str:
-    return f"{executor.id} ({executor.host} pid {executor.pid})"
-
-
-def _joined(*parts: str) -> str:
-    """Return the *parts* that say something as one."""
-    return "; ".join(part for part in parts if part)
-
-
-def _clause(text: str) -> str:
-    """Return *text* so that a sentence can go on after it."""
-    return " ".join(text.split()).rstrip(".")
+    return f"{word} {on(run, run.finished_at or run.now)}"
 
 
 _SENTENCES: Mapping[RunStatus, Callable[[Facts, timedelta], str]] = {
-    RunStatus.ENQUEUED: _enqueued,
+    RunStatus.ENQUEUED: delays.enqueued,
     RunStatus.RUNNING: _running,
-    RunStatus.WAITING: _waiting,
+    RunStatus.WAITING: delays.waiting,
     RunStatus.SUCCEEDED: _succeeded,
     RunStatus.FAILED: _failed,
     RunStatus.CANCELLED: _cancelled,

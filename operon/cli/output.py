@@ -41,6 +41,11 @@ def json_option(command: F) -> F:
     )(command)
 
 
+def yes_option(command: F) -> F:
+    """Let *command* be told that nobody needs to agree first."""
+    return click.option("--yes", "-y", is_flag=True, help="Do not ask.")(command)
+
+
 def echo_json(value: Any) -> None:
     """Write *value* as one JSON text; times are ISO 8601 in UTC."""
     click.echo(json.dumps(value, indent=2, default=_plain))

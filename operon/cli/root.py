@@ -10,8 +10,11 @@ import click
 
 from operon.cli.doctor import doctor
 from operon.cli.executor import executor
+from operon.cli.executors import executors
 from operon.cli.migrate import migrate
+from operon.cli.queues import queues
 from operon.cli.runs import runs
+from operon.cli.schedules import schedules
 from operon.cli.target import app_option
 from operon.errors import OperonError
 
@@ -34,7 +37,7 @@ def operon() -> None:
     """Durable workflows on your own database."""
 
 
-for _command in (migrate, executor, runs, doctor):
+for _command in (migrate, executor, executors, runs, queues, schedules, doctor):
     operon.add_command(_command)
 
 

@@ -1,18 +1,20 @@
 """`operon runs list|show|steps|explain`: looking at runs."""
 
-import json
 from typing import Any
 
 import click
 
-from operon.cli import operate
+from operon.cli import bulk
+from operon.cli import filters
 from operon.cli import target
 from operon.cli import views
+from operon.cli.fork import fork
 from operon.cli.output import cell
 from operon.cli.output import echo_facts
 from operon.cli.output import echo_json
 from operon.cli.output import echo_table
 from operon.cli.output import json_option
+from operon.cli.purge import purge
 from operon.cli.views import Fact
 from operon.status import RunStatus
 
@@ -22,45 +24,9 @@ def runs() -> None:
     """Look at runs, and tell them what to do."""
 
 
-def _attribute(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, Any]:
-    """Read `key=value`; a value that reads as a JSON scalar is that, else text."""
-    attributes: dict[str, Any] = {}
-    for each in values:
-        key, separator, value = each.partition("=")
-        if not key or not separator:
-            raise click.BadParameter(f"{each!r} is no key=value", ctx, param)
-        attributes[key] = _scalar(value)
-    return attributes
-
-
-def _scalar(text: str) -> Any:
-    try:
-        value = json.loads(text, parse_constant=str)  # NaN and the like are text
-    except ValueError:
-        return text
-    return value if isinstance(value, str | int | float) else text
-
-
 @runs.command("list")
-@click.option(
-    "--status",
-    "statuses",
-    multiple=True,
-    type=click.Choice([status.value for status in RunStatus]),
-    help="Only runs that stand there; may be repeated.",
-)
-@click.option("--workflow", help="Only runs of this workflow.")
-@click.option(
-    "--attribute",
-    "attributes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=_attribute,
-    help="Only runs with this attribute; 5 is a number and '\"5\"' is text. "
-    "May be repeated.",
-)
+@filters.status_option(RunStatus)
+@filters.filter_options
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -70,22 +36,10 @@ def _scalar(text: str) -> Any:
 )
 @json_option
 @target.database_options
-def list_command(
-    *,
-    statuses: tuple[str, ...],
-    workflow: str | None,
-    attributes: dict[str, Any],
-    limit: int,
-    as_json: bool,
-) -> None:
+def list_command(*, limit: int, as_json: bool, **conditions: Any) -> None:
     """List runs, the newest first."""
     with target.database() as operon:
-        rows = operon.list_runs(
-            status=[RunStatus(status) for status in statuses],
-            workflow=workflow,
-            attributes=attributes,
-            limit=limit,
-        )
+        rows = operon.list_runs(limit=limit, **conditions)
     facts = [views.brief(row) for row in rows]
     if as_json:
         echo_json(facts)
@@ -142,15 +96,34 @@ def explain(*, run_id: str, as_json: bool) -> None:
         click.echo(facts["explanation"])
 
 
-for _command in (operate.cancel, operate.resume, operate.retry, operate.fork):
+for _command in (bulk.cancel, bulk.resume, bulk.retry, fork, purge):
     runs.add_command(_command)
 
 
 def _echo_runs(facts: list[Fact]) -> None:
-    columns = ["id", "workflow", "version", "status", "queue"]
-    columns += ["created_at", "finished_at"]
-    headers = [name.removesuffix("_at") for name in columns]
-    echo_table(headers, [[fact[name] for name in columns] for fact in facts])
+    """Write a line for each run; what few runs have has a column if any has it."""
+    rare = {
+        "partition": [fact["partition"] for fact in facts],
+        "waits for": [_wait(fact) for fact in facts],
+        "deadline": [fact["deadline_at"] for fact in facts],
+        "continued as": [fact["continued_as"] for fact in facts],
+    }
+    columns = {
+        **{
+            name: [fact[name] for fact in facts]
+            for name in ("id", "workflow", "version", "status", "queue")
+        },
+        **{name: told for name, told in rare.items() if any(told)},
+        "created": [fact["created_at"] for fact in facts],
+        "finished": [fact["finished_at"] for fact in facts],
+    }
+    echo_table(list(columns), list(zip(*columns.values(), strict=True)))
+
+
+def _wait(fact: Fact) -> str | None:
+    """Return what a run waits for in a word or two."""
+    told = (fact["wait_kind"], fact["wait_key"] or fact["wait_on"])
+    return " ".join(each for each in told if each is not None) or None
 
 
 def _echo_steps(facts: list[Fact]) -> None:

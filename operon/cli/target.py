@@ -168,4 +168,5 @@ def _closing(operon: Operon) -> Generator[Operon, None, None]:
     except exc.SQLAlchemyError as error:
         raise _unusable(operon, error) from error
     finally:
+        operon.shutdown()  # tells the executors what is still to be told
         operon.engine.dispose()

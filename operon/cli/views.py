@@ -24,6 +24,7 @@ from operon.errors import RunNotFoundError
 from operon.models import Attempt
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
+from operon.status import RunStatus
 from operon.store import explain as store
 from operon.store.runs import Result
 
@@ -74,20 +75,35 @@ def brief(run: WorkflowRun) -> Fact:
         "version": run.version,
         "status": run.status.value,
         "queue": run.queue,
+        "partition": run.partition,
         "priority": run.priority,
+        "deduplication_key": run.deduplication_key,
+        "debounce_key": run.debounce_key,
         "executor": run.executor,
         "attributes": run.attributes,
+        "chain_id": run.chain_id,
+        "continued_as": run.continued_as,
+        **_wait(run),
+        "deadline_at": run.deadline_at,
         "created_at": run.created_at,
         "started_at": run.started_at,
         "finished_at": run.finished_at,
     }
 
 
+def _wait(run: WorkflowRun) -> Fact:
+    """Return what *run* waits for; nothing if it has been woken since."""
+    names = ("kind", "on", "key", "position", "until")
+    columns = [*(f"wait_{name}" for name in names), "wake_at"]
+    is_waiting = run.status is RunStatus.WAITING
+    return {name: getattr(run, name) if is_waiting else None for name in columns}
+
+
 def details(run: WorkflowRun, result: Result, reader: Reader) -> Fact:
     """Return everything that is known of *run* and what it has come to."""
     more = (
-        "due_at cancel_requested_at epoch recoveries parent_id root_id forked_from "
-        "principal code_version fingerprint codec"
+        "due_at timeout cancel_requested_at epoch recoveries parent_id root_id "
+        "forked_from principal code_version fingerprint codec"
     )
     return {
         **brief(run),

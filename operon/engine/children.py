@@ -47,6 +47,10 @@ from operon.store.waits import earliest
 _ID = type_codec(str)
 
 
+class _GoneOn(BaseException):
+    """The run whose end is waited for has gone on as another; nothing is recorded."""
+
+
 def start(run: ActiveRun, child: Any, options: Mapping[str, Any]) -> Handle[Any]:
     """Start *child*, at the next position of *run*'s history.
 
@@ -86,30 +90,50 @@ def result(run: ActiveRun, handle: Handle[Any], timeout: timedelta | None) -> An
     slot = enter(run, operation)
     if slot.recorded is not None:
         return answer(run, operation, slot.recorded)
-    newest = read(run, lambda connection: runs.newest(connection, handle.id))
-    wait = Wait(
-        kind="result",
-        position=slot.position,
-        on=newest,
-        until=until(run, slot.position, timeout),
-    )
+    given_up = until(run, slot.position, timeout)
+    wait = Wait(kind="result", position=slot.position, until=given_up)
+    while True:
+        newest = read(run, lambda connection: runs.newest(connection, handle.id))
+        try:
+            recorded = _await_end(
+                run, operation, slot, replace(wait, on=newest), timeout
+            )
+        except _GoneOn:
+            continue
+        return answer(run, operation, recorded)
+
+
+def _await_end(
+    run: ActiveRun,
+    operation: Primitive,
+    slot: Slot,
+    wait: Wait,
+    timeout: timedelta | None,
+) -> Record:
+    """Wait for the end of the run that *wait* is on; return what it has come to.
+
+    Raises:
+        _GoneOn: It has ended in favour of another.
+    """
+    newest = str(wait.on)
 
     def act(connection: Connection) -> Record:
         found = _found(connection, newest)
-        if found.status.is_final and found.continued_as is None:
+        if found.continued_as is not None:
+            raise _GoneOn
+        if found.status.is_final:
             return _come_to(run, operation, slot, found)
         if wait.until is not None and run.time.now() >= wait.until:
             waited = timeout or timedelta(0)
-            raise ResultTimeoutError(handle.id, waited=waited.total_seconds())
+            raise ResultTimeoutError(operation.name, waited=waited.total_seconds())
         raise NotYet
 
     def is_there(connection: Connection) -> bool:
         return _found(connection, newest).status.is_final
 
-    recorded = await_outcome(
+    return await_outcome(
         run, operation, slot, wait, act=act, is_there=is_there, help_on=newest
     )
-    return answer(run, operation, recorded)
 
 
 def continue_as(run: ActiveRun, successor: Any) -> NoReturn:

@@ -156,7 +156,8 @@ def spawn(run: ActiveRun, call: Call) -> SpawnedFuture:
 def gather(run: ActiveRun, futures: tuple[object, ...]) -> tuple[Any, ...]:
     """Wait for all of *futures*; return their results, in their order.
 
-    The first that failed, in that order, raises its error, once all have ended.
+    The first that failed, in that order, raises its error, once all have ended. If
+    the body is to end, it is told so at once, whatever others came to or wait for.
     """
     checked = [each for each in futures if isinstance(each, SpawnedFuture)]
     for each in futures:
@@ -164,11 +165,16 @@ def gather(run: ActiveRun, futures: tuple[object, ...]) -> tuple[Any, ...]:
             refuse_foreign(each)
     for each in checked:
         each.await_end()
+    run.check()
     # those that are not recorded first: they unwind the body, whatever others did
-    for each in sorted(checked, key=lambda future: future.recorded is not None):
-        if each.recorded is None and not isinstance(each.problem, RunCancelled):
-            each.result()
+    unrecorded = [each for each in checked if each.recorded is None]
+    for each in sorted(unrecorded, key=_is_no_cancel):
+        each.result()
     return tuple(each.result() for each in checked)
+
+
+def _is_no_cancel(future: SpawnedFuture) -> bool:
+    return not isinstance(future.problem, RunCancelled)
 
 
 def _ended(

@@ -33,8 +33,8 @@ class UnknownQueueError(QueueError):
         super().__init__(
             queue,
             "is not known",
-            hint=f"use one of {', '.join(map(repr, known))}, or declare it with "
-            "Operon(queues=[…]) here or in an executor",
+            hint=f"{_one_of(known)}declare it with Operon(queues=[…]) here or in an "
+            "executor",
             known=tuple(known),
         )
 
@@ -77,9 +77,12 @@ class UnknownScheduleError(OperonError):
     def __init__(self, schedule: str, *, known: Sequence[str]) -> None:
         super().__init__(
             f"schedule {schedule!r} is not known",
-            hint=f"use one of {', '.join(map(repr, known))}"
-            if known
-            else "declare it with operon.schedule, and launch",
+            hint=f"{_one_of(known)}declare it with operon.schedule, and launch",
             schedule=schedule,
             known=tuple(known),
         )
+
+
+def _one_of(known: Sequence[str]) -> str:
+    """Return the beginning of a hint that names what there is, if anything is."""
+    return f"use one of {', '.join(map(repr, known))}, or " if known else ""

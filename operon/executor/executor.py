@@ -25,6 +25,7 @@ from operon.executor.notifier import Notifier
 from operon.executor.peers import Peers
 from operon.executor.planner import Planner
 from operon.executor.process import this_process
+from operon.executor.retention import Retention
 from operon.registry import Declared
 from operon.results import Results
 from operon.status import RunStatus
@@ -51,6 +52,7 @@ class Executor:
         *,
         heartbeat: timedelta,
         notifies: bool,
+        retention: timedelta | None,
     ) -> None:
         self.services = services
         self.results = results
@@ -58,7 +60,12 @@ class Executor:
         self._peers = Peers(self._here, services.lease)
         self._heartbeat = Heartbeat(services, self._peers, self._presence, heartbeat)
         self._keeper = Keeper(
-            services, self._heartbeat, services.threads, Planner(services), queues=()
+            services,
+            self._heartbeat,
+            services.threads,
+            Planner(services),
+            Retention(services, retention),
+            queues=(),
         )
         self.notifier = Notifier(services, self._hear, enabled=notifies)
         self._mutex = threading.Lock()

@@ -23,6 +23,7 @@ from operon.engine.record import timed_out
 from operon.engine.services import Services
 from operon.executor.heartbeat import Heartbeat
 from operon.executor.planner import Planner
+from operon.executor.retention import Retention
 from operon.hooks import Point
 from operon.store import claims
 from operon.store import deadlines
@@ -51,6 +52,7 @@ class Keeper:
     heartbeat: Heartbeat
     threads: int
     planner: Planner
+    retention: Retention
     queues: Collection[str]
     """What is claimed from; empty: claim nothing, only look after what is here."""
     _busy: int = 0
@@ -62,8 +64,10 @@ class Keeper:
     _happened: set[str] = field(default_factory=set[str])
     _backlog: bool = False
     """Whether there may be more than could be claimed."""
+    _due: Collection[str] = ()
+    """Queues without limits where runs were due at the last look."""
     _places: Collection[Place] = ()
-    """Queues and partitions with limits where runs were due at the last look."""
+    """Queues and partitions with limits where they were."""
     _looked_at: float = float("-inf")
 
     def start(self) -> None:
@@ -117,6 +121,7 @@ class Keeper:
             found += self._claim_orphans()
             if self.queues:
                 found += self._look_around()
+                self.retention.round()
             self._confirm_finishes()
         except exc.SQLAlchemyError as error:
             _logger.warning("claiming failed: %s", error)
@@ -132,16 +137,15 @@ class Keeper:
             happened, self._happened = self._happened, set()
         woken = self._wake(on=happened)
         if woken or self._backlog:  # there is something: no need to look for it
-            found = self._claim(self.queues, self._places)
+            found = self._claim({*woken, *self._due}, self._places)
             if found:
                 return found
         to_do = self._glance()
         self._enforce(to_do.overdue)
         self.planner.fire(to_do.schedules)
-        self._places = to_do.places
-        changed = bool(to_do.overdue or to_do.schedules) | bool(self._wake(to_do.over))
-        claimed = self._claim(self.queues if changed else to_do.due, to_do.places)
-        return claimed + changed
+        self._due, self._places = to_do.due, to_do.places
+        due = {*to_do.due, *self._wake(to_do.over)}
+        return self._claim(due, to_do.places) + len(to_do.overdue + to_do.schedules)
 
     def _glance(self) -> ToDo:
         """Look what there is to do; at everything once in a while."""
@@ -160,10 +164,12 @@ class Keeper:
                 thoroughly=thoroughly,
             )
 
-    def _wake(self, runs: Collection[str] = (), *, on: Collection[str] = ()) -> int:
-        """Enqueue waiting runs whose wait is over."""
+    def _wake(
+        self, runs: Collection[str] = (), *, on: Collection[str] = ()
+    ) -> Collection[str]:
+        """Enqueue waiting runs whose wait is over; return their queues."""
         if not runs and not on:
-            return 0
+            return ()
         services = self.services
         with services.database.transaction() as connection:
             woken = waits.wake(
@@ -173,7 +179,7 @@ class Keeper:
                 runs=runs,
                 on=on,
             )
-        return len(woken)
+        return set(woken.values()).intersection(self.queues)
 
     def _enforce(self, overdue: Collection[str]) -> None:
         """Tell runs to end whose deadline has passed."""

@@ -112,10 +112,10 @@ class Notifier:
         while not self._stopped.is_set():
             connection: Detached | None = None
             try:
-                connection = self.services.database.detached()
+                connection = self.services.database.listening()
                 self._hear(connection)
             except Exception as error:  # noqa: BLE001 - SQLAlchemy's or the driver's; polling goes on
-                _logger.debug("listening was interrupted: %s", error)
+                _logger.warning("listening was interrupted: %s", error)
                 self.services.clock.wait(self._stopped, _RECONNECT)
             finally:
                 if connection is not None:

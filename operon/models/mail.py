@@ -7,6 +7,7 @@ that nothing has to move when a run continues as another.
 from datetime import datetime
 
 from sqlalchemy import BigInteger
+from sqlalchemy import Identity
 from sqlalchemy import Index
 from sqlalchemy import Integer
 from sqlalchemy import PrimaryKeyConstraint
@@ -23,7 +24,7 @@ class Message(Base):
     __tablename__ = "operon_messages"
 
     id: Mapped[int] = mapped_column(
-        BigInteger().with_variant(Integer, "sqlite"), autoincrement=True
+        BigInteger().with_variant(Integer, "sqlite"), Identity(), autoincrement=True
     )
     """Grows with each message of one sender, so a topic is read in this order."""
     run_id: Mapped[str]

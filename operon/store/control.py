@@ -144,6 +144,8 @@ def enqueue_again(
             finished_at=null(),
             due_at=backend.now(clock),
             deduplication_key=null(),  # another run may hold it by now
+            timeout=null(),  # whoever wants it to go on wants that
+            deadline_at=null(),
         )
     )
 

@@ -111,6 +111,10 @@ class Database:
         """Return a connection of its own, outside the pool."""
         return Detached(self._own.connect())
 
+    def listening(self) -> "Detached":
+        """Return one that is never in a transaction, so that notices reach it."""
+        return Detached(self._single.connect())
+
     def joined(self, session: Session) -> Connection:
         """Return the connection of the caller's *session*, on this same database.
 

@@ -284,7 +284,7 @@ class SQLite:
 
 def driver_of(connection: Connection) -> Any:
     """Return the driver's own connection."""
-    return connection.connection.driver_connection
+    return connection.connection.dbapi_connection
 
 
 @contextmanager

@@ -273,7 +273,7 @@ def _awaited(connection: Connection, run: Any) -> Awaited | None:
     other = select(RUNS.c.status).where(RUNS.c.id == run.wait_on)
     is_run = run.wait_kind == "result"
     return Awaited(
-        kind=run.wait_kind,
+        kind=run.wait_kind or "",
         on=run.wait_on,
         key=run.wait_key,
         position=run.wait_position,

@@ -52,7 +52,6 @@ def send(
 
 def listen(connection: Connection) -> None:
     """Begin to listen on *connection*, which is not used for anything else."""
-    connection.execution_options(isolation_level="AUTOCOMMIT")
     connection.execute(text(f"LISTEN {_CHANNEL}"))
 
 

@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import ColumnClause
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
 from sqlalchemy import and_
+from sqlalchemy import column
 from sqlalchemy import delete
 from sqlalchemy import exc
 from sqlalchemy import exists
 from sqlalchemy import func
+from sqlalchemy import inspect
 from sqlalchemy import or_
 from sqlalchemy import select
+from sqlalchemy import table
 
 from operon.models import Attempt
 from operon.models import Checkpoint
@@ -67,7 +71,8 @@ def remove(
     ids = list(connection.scalars(locking))
     if not ids:
         return Batch(removed=0, referenced=0, last=None)
-    removed = _remove_runs(connection, ids)
+    referenced = _referenced(connection, ids)
+    removed = _remove_runs(connection, [each for each in ids if each not in referenced])
     for model in _BELONGINGS:
         connection.execute(delete(model).where(model.run_id.in_(removed)))
     return Batch(removed=len(removed), referenced=len(ids) - len(removed), last=ids[-1])
@@ -97,8 +102,28 @@ def _is_old(before: datetime) -> ColumnElement[bool]:
     )
 
 
+def _referenced(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Return which of *ids* rows of the application refer to, where nobody checks.
+
+    SQLite enforces foreign keys only on connections that ask for it; PostgreSQL
+    always does, and refuses the deletion itself.
+    """
+    if connection.dialect.name != "sqlite":
+        return set()
+    found: set[str] = set()
+    for (_, name), keys in inspect(connection).get_multi_foreign_keys().items():
+        for key in keys:
+            if key["referred_table"] == RUNS.name:
+                referring: ColumnClause[str] = column(key["constrained_columns"][0])
+                query = select(referring).select_from(table(name))
+                found.update(connection.scalars(query.where(referring.in_(ids))))
+    return found
+
+
 def _remove_runs(connection: Connection, ids: Sequence[str]) -> Sequence[str]:
     """Remove the rows of *ids*, but for those that rows of the application refer to."""
+    if not ids:
+        return ids
     try:
         with connection.begin_nested():
             connection.execute(delete(RUNS).where(RUNS.c.id.in_(ids)))

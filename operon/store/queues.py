@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
 from sqlalchemy import Table
 from sqlalchemy import exists
+from sqlalchemy import func
 from sqlalchemy import null
 from sqlalchemy import or_
 from sqlalchemy import select
@@ -101,7 +102,8 @@ def change(
 
 def pause(connection: Connection, backend: Backend, name: str, *, clock: Clock) -> bool:
     """Let nothing be claimed from *name* any more; False if there is no such queue."""
-    return _update(connection, backend, name, {"paused_at": backend.now(clock)}, clock)
+    since = func.coalesce(QUEUES.c.paused_at, backend.now(clock))
+    return _update(connection, backend, name, {"paused_at": since}, clock)
 
 
 def unpause(

@@ -148,7 +148,7 @@ def wake(
     clock: Clock,
     runs: Collection[str] = (),
     on: Collection[str] = (),
-) -> list[str]:
+) -> dict[str, str]:
     """Put waiting runs back into their queues, if their waits are over.
 
     Args:
@@ -159,7 +159,7 @@ def wake(
         on: Addresses and runs at which something happened that others may wait for.
 
     Returns:
-        The ids of those that were woken.
+        Those that were woken, and the queues in which they are now.
     """
     chosen = (
         select(RUNS.c.id)
@@ -175,9 +175,9 @@ def wake(
         update(RUNS)
         .where(RUNS.c.id == chosen.c.id)
         .values(status=RunStatus.ENQUEUED, due_at=backend.now(clock))
-        .returning(RUNS.c.id)
+        .returning(RUNS.c.id, RUNS.c.queue)
     )
-    return list(connection.scalars(statement))
+    return {row.id: row.queue for row in connection.execute(statement)}
 
 
 def earliest(*times: datetime | None) -> datetime | None:

@@ -15,6 +15,7 @@ from sqlalchemy import update
 
 from operon import registry
 from operon.cli import operon as command
+from operon.models import Base
 from operon.models import ExecutorRecord
 from operon.models import WorkflowRun
 from tests import shop
@@ -160,8 +161,9 @@ def test_a_role_without_privileges_is_a_problem(postgres_database, clerk):
     url = clerk.render_as_string(hide_password=False)
     _, before = doctor("--database-url", url)
     rights = "SELECT, INSERT, UPDATE, DELETE"
+    others = sorted(set(Base.metadata.tables) - {"operon_attempts"})
     for grant in (
-        f"{rights} ON operon_runs, operon_checkpoints, operon_executors",
+        f"{rights} ON {', '.join(others)}",
         "SELECT ON operon_alembic_version",
         "SELECT, INSERT, UPDATE ON operon_attempts",
     ):
@@ -203,6 +205,26 @@ def test_silent_executors_unknown_workflows_and_dead_runs_are_warnings(
     assert "e1 (web-1 pid 42, 3 min)" in findings["executors"]["fact"]
     assert "'Checkout' version 1 (1 run)" in findings["workflows"]["fact"]
     assert findings["dead-runs"]["fact"] == "1 run is dead"
+
+
+def test_schedules_that_nobody_keeps_and_runs_in_paused_queues_are_warnings(
+    operon, database
+):
+    operon.schedule("0 9 * * *", shop.place("book"), name="morning")
+    operon.launch()
+    _, before = doctor("--database-url", database.url)
+    operon.shutdown()
+    operon.pause_queue("default")
+    operon.start(shop.Checkout("book"), id="order-1")
+
+    code, findings = doctor("--database-url", database.url)
+
+    checks = ("schedules", "paused-queues")
+    assert [before[check]["level"] for check in checks] == ["ok"] * 2
+    assert code == 0
+    assert [findings[check]["level"] for check in checks] == ["warning"] * 2
+    assert "'morning' ('place' version 1)" in findings["schedules"]["fact"]
+    assert "'default' (1 run, paused for" in findings["paused-queues"]["fact"]
 
 
 def test_an_application_with_a_small_pool_is_a_warning(postgres_database, tmp_path):

@@ -87,6 +87,53 @@ def test_list_filters_by_status_workflow_attribute_and_limit(operon, runs):
     assert ids(asked(runs, "list", "--limit", "1")) == ["other"]
 
 
+def test_list_filters_by_queue_and_time(operon, runs):
+    operon.start(shop.Checkout("book"), id="early")
+    operon.start(shop.Checkout("book"), id="late")
+    noon = datetime(2030, 5, 6, 12, tzinfo=UTC)
+    change(operon, WorkflowRun, WorkflowRun.id == "late", created_at=noon)
+    change(operon, WorkflowRun, WorkflowRun.id == "early", queue="mail")
+
+    assert ids(asked(runs, "list", "--queue", "mail")) == ["early"]
+    assert ids(asked(runs, "list", "--created-after", "2030-05-06T12:00Z")) == ["late"]
+    assert ids(
+        asked(runs, "list", "--created-before", "2030-05-06T14:00:00+02:00")
+    ) == ["early"]
+    assert ids(asked(runs, "list", "--created-after", "2030-05-07")) == []
+
+
+def test_list_shows_what_few_runs_have_where_one_has_it(operon, runs):
+    operon.start(shop.Checkout("book"), id="order-42")
+    plain = runs("list").splitlines()[0]
+    change(
+        operon,
+        WorkflowRun,
+        WorkflowRun.id == "order-42",
+        status="waiting",
+        partition="a",
+        wait_kind="receive",
+        wait_on="order-42",
+        wait_key="approved",
+        deadline_at=datetime(2030, 5, 6, tzinfo=UTC),
+        continued_as="order-42~2",
+    )
+
+    header, row = runs("list").splitlines()
+
+    rare = ("PARTITION", "WAITS FOR", "DEADLINE", "CONTINUED AS")
+    assert not any(name in plain for name in rare)
+    assert all(name in header for name in rare)
+    assert "receive approved" in row
+    assert asked(runs, "list")[0]["wait_key"] == "approved"
+
+
+def test_a_run_that_does_not_wait_any_more_waits_for_nothing(operon, runs):
+    operon.start(shop.Checkout("book"), id="order-42")
+    change(operon, WorkflowRun, WorkflowRun.id == "order-42", wait_kind="sleep")
+
+    assert asked(runs, "show", "order-42")["wait_kind"] is None
+
+
 def test_list_is_an_empty_array_when_nothing_matches(runs):
     assert asked(runs, "list") == []
 

@@ -10,8 +10,11 @@ from operon.cli import diagnosis
 from operon.cli.diagnosis import Level
 from operon.cli.diagnosis import has_wal_reset_bug
 from operon.cli.diagnosis import parsed
+from operon.queue import Queue
 from operon.status import RunStatus
 from operon.store.doctor import Group
+from operon.store.doctor import Load
+from operon.store.doctor import Plan
 from operon.store.explain import Seen
 
 NOW = datetime(2030, 5, 6, 12, 5, 1, tzinfo=UTC)
@@ -171,3 +174,45 @@ def test_dead_runs_are_a_warning_of_their_own():
     assert diagnosis.dead_runs(groups).level is Level.WARNING
     assert diagnosis.dead_runs(groups).fact == "2 runs are dead"
     assert diagnosis.dead_runs([]).level is Level.OK
+
+
+def plan(name, *, workflow="Checkout", version=1, paused_at=None):
+    return Plan(name=name, workflow=workflow, version=version, paused_at=paused_at)
+
+
+def test_a_schedule_needs_a_launched_executor_that_knows_its_workflow():
+    morning = plan("morning")
+
+    assert diagnosis.schedules([morning], [executor()]).level is Level.OK
+    for live in ([], [executor(queues=())], [executor(workflows=("Report",))]):
+        found = diagnosis.schedules([morning, plan("off", paused_at=NOW)], live)
+
+        assert found.level is Level.WARNING
+        assert found.fact == (
+            "no live executor knows what is to be started by 'morning' ('Checkout' "
+            "version 1)"
+        )
+    assert diagnosis.schedules([], []).fact == "there is no schedule"
+    assert diagnosis.schedules([plan("off", paused_at=NOW)], []).level is Level.OK
+
+
+def load(name, *, enqueued=0, paused_at=None):
+    return Load(
+        queue=Queue(name), paused_at=paused_at, enqueued=enqueued, running=0, waiting=0
+    )
+
+
+def test_runs_in_a_paused_queue_are_a_warning_and_an_empty_one_is_not():
+    since = NOW - timedelta(hours=2)
+    loads = [
+        load("busy", enqueued=9),
+        load("empty", paused_at=since),
+        load("stuck", enqueued=3, paused_at=since),
+    ]
+
+    assert diagnosis.paused_queues(loads[:2], NOW).level is Level.OK
+    found = diagnosis.paused_queues(loads, NOW)
+    assert found.level is Level.WARNING
+    assert found.fact == (
+        "runs wait in paused queues: 'stuck' (3 runs, paused for 2 h)"
+    )

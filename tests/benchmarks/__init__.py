@@ -1,0 +1,1 @@
+"""What things cost, measured: programs to be run by hand, never timed tests."""
