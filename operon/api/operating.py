@@ -18,7 +18,7 @@ from operon.control import Wish
 from operon.engine.services import Services
 from operon.errors import MisuseError
 from operon.errors import RunError
-from operon.executor.retention import Purged as Purged
+from operon.executor.retention import Purged
 from operon.executor.retention import purge_all
 from operon.handle import Handle
 from operon.status import LIVE

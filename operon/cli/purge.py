@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import click
 
-from operon.api.operating import Purged
 from operon.app import Operon
 from operon.cli import target
 from operon.cli.output import cell
@@ -16,6 +15,7 @@ from operon.cli.output import yes_option
 from operon.cli.params import Duration
 from operon.cli.progress import progress
 from operon.cli.wording import count
+from operon.executor.retention import Purged
 from operon.store import doctor
 from operon.store import purge as store
 

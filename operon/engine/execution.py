@@ -89,13 +89,7 @@ def _lived(run: ActiveRun) -> Finish:
     """Execute the body of *run* and write how it ended."""
     run.services.active.show(run)
     try:
-        how = run.problem or play(run)
-    except Suspended as flow:
-        suspend(run, flow.wait)
-        raise
-    except Continued as flow:
-        go_on(run, flow.request)
-        raise
+        how = run.problem or _played(run)
     except MustDie as death:
         how = raised(run, RunStatus.DEAD, death.error)
     except (SystemExit, KeyboardInterrupt) as error:
@@ -104,6 +98,18 @@ def _lived(run: ActiveRun) -> Finish:
         reason = f"its body raised {type(error).__name__}"
         how = raised(run, RunStatus.DEAD, RunDeadError(run.run_id, reason))
     return _finished(run, how)
+
+
+def _played(run: ActiveRun) -> Finish:
+    """Play the body of *run*; if it does not end, write what becomes of the run."""
+    try:
+        return play(run)
+    except Suspended as flow:
+        suspend(run, flow.wait)
+        raise
+    except Continued as flow:
+        go_on(run, flow.request)
+        raise
 
 
 def activate(

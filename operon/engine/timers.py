@@ -1,6 +1,7 @@
 """Sleeping: until a time that is decided once."""
 
 from collections.abc import Callable
+from datetime import UTC
 from datetime import datetime
 
 from operon.engine.mail import done
@@ -14,6 +15,7 @@ from operon.engine.waiting import suspend
 from operon.store.waits import Wait
 
 _SLEEP = Primitive("sleep", "sleep")
+_LAST = datetime(9999, 1, 1, tzinfo=UTC)  # databases and time zones can tell it
 
 
 def sleep(run: ActiveRun, until: Callable[[datetime], datetime]) -> None:
@@ -21,10 +23,18 @@ def sleep(run: ActiveRun, until: Callable[[datetime], datetime]) -> None:
     slot = enter(run, _SLEEP)
     recorded = slot.recorded
     if recorded is None:
-        end = run.waited_until(slot.position) or until(run.time.now())
+        end = run.waited_until(slot.position) or _end(run, until)
         _await(run, Wait(kind="sleep", position=slot.position, until=end), end)
         recorded = note(run, _SLEEP, slot, done(_SLEEP, slot))
     answer(run, _SLEEP, recorded)
+
+
+def _end(run: ActiveRun, until: Callable[[datetime], datetime]) -> datetime:
+    """Return when the sleep ends; one beyond the calendar lasts as long as that."""
+    try:
+        return until(run.time.now())
+    except OverflowError:
+        return _LAST
 
 
 def _await(run: ActiveRun, wait: Wait, end: datetime) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from operon.engine.run import ActiveRun
 from operon.engine.services import Services
 from operon.engine.transactions import read
 from operon.engine.transactions import transact
+from operon.errors import DatabaseUnavailableError
 from operon.errors import ExecutorStoppedError
 from operon.executor.heartbeat import Heartbeat
 from operon.executor.keeper import Keeper
@@ -151,10 +153,14 @@ class Executor:
         return self.results.resolve(run_id, found)
 
     def help(self, run_id: str) -> None:
-        """Execute *run_id* in this thread as far as it goes, if nobody else does."""
-        found = self.results.find(run_id)
-        if found is not None and not found.status.is_final:
-            self._help(run_id, found)
+        """Execute *run_id* in this thread as far as it goes, if nobody else does.
+
+        What keeps it from going on is not for the run that waits for it to know.
+        """
+        with suppress(ExecutorStoppedError, DatabaseUnavailableError):
+            found = self.results.find(run_id)
+            if found is not None and not found.status.is_final:
+                self._help(run_id, found)
 
     def _await_turn(self, run_id: str) -> None:
         """Wait until no other thread of this process executes *run_id*."""

@@ -140,6 +140,9 @@ class Keeper:
             found = self._claim({*woken, *self._due}, self._places)
             if found:
                 return found
+        if self.is_crowded() and not self._is_time_to_look():
+            self._backlog = True  # whatever there is has to wait for a thread
+            return 0
         to_do = self._glance()
         self._enforce(to_do.overdue)
         self.planner.fire(to_do.schedules)
@@ -150,10 +153,9 @@ class Keeper:
     def _glance(self) -> ToDo:
         """Look what there is to do; at everything once in a while."""
         services = self.services
-        now = services.clock.monotonic()
-        thoroughly = now - self._looked_at >= _THOROUGH
+        thoroughly = self._is_time_to_look()
         if thoroughly:
-            self._looked_at = now
+            self._looked_at = services.clock.monotonic()
         with services.database.reading() as connection:
             return glance(
                 connection,
@@ -163,6 +165,10 @@ class Keeper:
                 clock=services.clock,
                 thoroughly=thoroughly,
             )
+
+    def _is_time_to_look(self) -> bool:
+        """Whether everything has not been looked at for a while."""
+        return self.services.clock.monotonic() - self._looked_at >= _THOROUGH
 
     def _wake(
         self, runs: Collection[str] = (), *, on: Collection[str] = ()

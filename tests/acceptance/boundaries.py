@@ -24,6 +24,7 @@ from typing import NoReturn
 
 from sqlalchemy import event
 from sqlalchemy import func
+from sqlalchemy import or_
 from sqlalchemy import select
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -41,13 +42,20 @@ from operon.engine.guard import UNIT_OPTION
 from operon.hooks import Point
 from operon.models import Attempt
 from operon.models import Checkpoint
+from operon.models import Event
+from operon.models import Message
+from operon.models import StreamItem
 from operon.models import WorkflowRun
 from operon.schema import upgrade
 from tests import shop
 
 PATIENCE = 20  # seconds for one child
 FIRST_ORDER = 700_000_000
-NOT_COUNTED = {"operon-heartbeat", "operon-keeper"}  # they beat when they like
+NOT_COUNTED = {  # they do things when they like
+    "operon-heartbeat",
+    "operon-keeper",
+    "operon-notifier",
+}
 
 
 class Stumbling(Workflow):
@@ -84,6 +92,53 @@ class Stumbling(Workflow):
         return order_id
 
 
+class Errand(Workflow):
+    """The child of `Corresponding`: a step and something in the outside world."""
+
+    sku: str
+
+    @activity
+    def pay(self) -> str:
+        return shop.happen(current().idempotency_key)
+
+    @step
+    def take(self, session: Session, paid: str) -> str:
+        session.get_one(shop.Product, self.sku).stock -= 1
+        return paid
+
+    def run(self) -> str:
+        return self.take(self.pay())
+
+
+class Corresponding(Workflow):
+    """Writes to itself, publishes, waits for a child, sleeps, goes on as another."""
+
+    sku: str
+    goes_on: bool = True
+
+    @step
+    def write_down(self, session: Session, text: str) -> None:
+        order = shop.Order(sku=self.sku, quantity=1, run_id=current().run_id)
+        order.status = text
+        session.add(order)
+
+    def run(self) -> None:
+        if not self.goes_on:
+            self.write_down(str(self.receive("later")))
+            return
+        me = current().run_id
+        self.send(me, "now", "first")
+        self.send(me, "later", "second")
+        self.publish("stage", "asked")
+        self.call(Errand(self.sku))
+        self.publish("stage", "answered")
+        self.write("log", self.receive("now"))
+        self.sleep(timedelta(0))
+        self.write_down(str(self.patched("new")))
+        self.annotate(stage="done")
+        self.continue_as(Corresponding(self.sku, goes_on=False))
+
+
 def _make(scenario: str, sku: str) -> Any:
     """Return what *scenario* runs, on a product of its own."""
     match scenario:
@@ -91,6 +146,8 @@ def _make(scenario: str, sku: str) -> Any:
             return shop.place(sku)
         case "stumbling":
             return Stumbling(sku)
+        case "corresponding":
+            return Corresponding(sku)
         case _:
             return shop.Checkout(sku)
 
@@ -190,6 +247,8 @@ class Harness:
             threads=2,
             lease=timedelta(minutes=10),
             heartbeat=timedelta(seconds=5),
+            # every wait is one without a thread
+            inline_wait=timedelta(seconds=self.scenario != "corresponding"),
         )
         events.watch(operon)
         asked, run_id = _make(self.scenario, _sku(number)), _run_id(number)
@@ -219,7 +278,8 @@ class Harness:
         operon = Operon(self.url, migrate="never")
         with Session(operon.engine) as session:
             query = select(func.count()).where(
-                Checkpoint.run_id == _run_id(number), Checkpoint.kind == "activity"
+                _is_of(Checkpoint.run_id, _run_id(number)),
+                Checkpoint.kind == "activity",
             )
             recorded = session.scalar(query)
         operon.engine.dispose()
@@ -257,28 +317,44 @@ class Harness:
                     | _row(each, {"id", "order_id"}, masks)
                     for each in payments
                 ],
-                "run": _rows(session, WorkflowRun, WorkflowRun.id == run_id, masks),
-                "checkpoints": _rows(
-                    session, Checkpoint, Checkpoint.run_id == run_id, masks
-                ),
-                "attempts": _rows(session, Attempt, Attempt.run_id == run_id, masks),
+                **{
+                    cls.__tablename__: _rows(session, cls, _is_of(key, run_id), masks)
+                    for cls, key in KEYS.items()
+                },
                 "result is the order": result is None or [result] == ids,
             }
         operon.engine.dispose()
         return state
 
 
+KEYS: dict[Any, Any] = {
+    WorkflowRun: WorkflowRun.id,
+    Checkpoint: Checkpoint.run_id,
+    Attempt: Attempt.run_id,
+    Message: Message.run_id,
+    Event: Event.run_id,
+    StreamItem: StreamItem.run_id,
+}
+
 _MASKED = {
     "executor", "epoch", "recoveries", "due_at", "created_at", "started_at",
     "finished_at", "failed_at", "next_at", "transaction_id", "snapshot", "traceback",
+    "wait_kind", "wait_on", "wait_key", "wait_position", "wait_until", "wake_at",
+    "sent_at", "published_at", "written_at",
 }  # fmt: skip
+
+
+def _is_of(key: Any, run_id: str) -> Any:
+    """Return the condition that *key* is the run, a child of it, or of its chain."""
+    return or_(key == run_id, key.like(f"{run_id}/%"), key.like(f"{run_id}~%"))
 
 
 def _rows(
     session: Session, cls: Any, condition: Any, masks: list[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     rows = session.scalars(select(cls).where(condition).order_by(*cls.__table__.c[:3]))
-    return [_row(each, _MASKED, masks) for each in rows]
+    masked = _MASKED | ({"id"} if cls is Message else set())
+    return [_row(each, masked, masks) for each in rows]
 
 
 def _row(row: Any, without: set[str], masks: list[tuple[str, str]]) -> dict[str, Any]:

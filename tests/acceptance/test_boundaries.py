@@ -31,6 +31,7 @@ REACHED = {
     "run": POINTS_OF_A_RUN,
     "launched": set(Point),
     "stumbling": POINTS_OF_A_RUN - {Point.EFFECT_DONE},
+    "corresponding": POINTS_OF_A_RUN | {Point.LOADED},
     "transaction": {
         Point.BEGAN,
         Point.BODY_DONE,
