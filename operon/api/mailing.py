@@ -113,8 +113,10 @@ class Mailing(Part):
     ) -> None:
         """Append *value* to *stream* of the run *run_id*.
 
-        If the connection breaks during COMMIT it may be there twice; what a body or
-        a step writes never is.
+        If the connection breaks during COMMIT it may be there twice, and what an
+        activity writes is there for each attempt; what a body or a step writes is
+        there once. In a *session* of your own, another writer at the same moment
+        makes it fail with IntegrityError: try the transaction again.
 
         Raises:
             RunNotFoundError: There is no such run.

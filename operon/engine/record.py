@@ -52,6 +52,8 @@ def enter(run: ActiveRun, operation: Operation, *, lazily: bool = False) -> Slot
     Raises:
         RunCancelled: The body is to end; this position records that it was told.
     """
+    if run.has_swallowed(operation.kind, operation.name):
+        run.wait_in_thread(_calling_line())
     run.check()
     position = run.advance()
     recorded = run.find(position)
@@ -120,14 +122,12 @@ class Checkpointing:
         started_at: datetime,
         isolation: str | None = None,
         fenced: bool = True,
-        lazily: bool = False,
     ) -> None:
         self.recorded = outcome
         self._run = run
         self._started_at = started_at
         self._isolation = isolation
         self._fenced = fenced
-        self._lazily = lazily
 
     def __call__(self, connection: Connection) -> None:
         """Send it as part of the transaction of *connection*."""
@@ -143,7 +143,6 @@ class Checkpointing:
             started_at=self._started_at,
             isolation=self._isolation,
             fenced=self._fenced,
-            lazily=self._lazily,
         )
         self.recorded = replace(outcome, finished_at=finished_at)
 

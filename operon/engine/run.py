@@ -1,5 +1,6 @@
 """A run in memory: its history, its claim, and where its body stands."""
 
+import logging
 import threading
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from operon.engine.flow import ControlFlow
 from operon.engine.flow import LeaseLost
 from operon.engine.flow import MustDie
 from operon.engine.flow import Stopping
+from operon.engine.flow import Suspended
 from operon.engine.services import Services
 from operon.engine.timeline import Timeline
 from operon.errors import DecodeError
@@ -31,6 +33,8 @@ from operon.store.checkpoints import Record
 from operon.store.finishes import Finish
 from operon.store.runs import NewRun
 from operon.store.waits import earliest
+
+_logger = logging.getLogger("operon.run")
 
 
 class Crew(Protocol):
@@ -61,6 +65,7 @@ class ActiveRun:
         time: What the database's clock says, and what the body knows of it.
         deadline_at: When the run is told to end.
         crew: The operations the body has spawned, if it has.
+        may_suspend: Whether its waits may unwind the body.
         tracebacks: Where errors recorded in this process were raised, by position.
         traceback: Where the error that ended the body was raised.
     """
@@ -101,6 +106,7 @@ class ActiveRun:
         self._open: set[int] = set()
         self._waited: tuple[int | None, datetime | None] = (None, None)
         self._cancel_requested_at: datetime | None = None
+        self.may_suspend = True
         self._delivering = threading.Lock()
         self._broken: ControlFlow | None = None
         self._interrupted = threading.Event()
@@ -225,6 +231,25 @@ class ActiveRun:
         """Unwind the body; from now on every operation raises *flow*."""
         self._broken = flow
         raise flow
+
+    def has_swallowed(self, kind: str, name: str) -> bool:
+        """Tell whether the body, suspended at an operation, calls just that again."""
+        flow = self._broken
+        if not isinstance(flow, Suspended) or flow.wait.position != self.position:
+            return False
+        if flow.wait.kind == "retry":
+            return kind in {"step", "activity"}
+        return kind == flow.wait.kind and flow.wait.key in {None, name}
+
+    def wait_in_thread(self, line: str) -> None:
+        """Let the body, which cannot be unwound, make its last call once more.
+
+        A loop around `except:` would raise the suspension for ever.
+        """
+        message = "run %r swallows its suspension at %s: it waits, and holds its thread"
+        _logger.warning(message, self.run_id, line)
+        self.may_suspend, self._broken = False, None
+        self.position -= 1
 
     def die_undecodable(self, subject: str, reason: str) -> NoReturn:
         """Stop the run because a stored value does not fit today's types."""

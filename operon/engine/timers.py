@@ -43,7 +43,7 @@ def _await(run: ActiveRun, wait: Wait, end: datetime) -> None:
         left = end - run.time.now()
         if left.total_seconds() <= 0:
             return
-        if left > run.services.inline_wait:
+        if left > run.services.inline_wait and run.may_suspend:
             suspend(run, wait)
         run.wait(left)
         run.check()

@@ -51,7 +51,7 @@ def pause(run: ActiveRun, position: int, until: datetime) -> None:
         ControlFlow: That is too far away; the run is suspended.
     """
     left = until - run.time.now()
-    if left > run.services.inline_wait:
+    if left > run.services.inline_wait and run.may_suspend:
         suspend(run, Wait(kind="retry", position=position, until=until))
     run.wait(left)
 
@@ -98,7 +98,7 @@ def perform(run: ActiveRun, operation: Operation, slot: Slot, act: Act) -> Recor
 
 
 def note(run: ActiveRun, operation: Operation, slot: Slot, outcome: Record) -> Record:
-    """Record *outcome*, which comes again and is the same if a crash loses it."""
+    """Record *outcome*, with which nothing else is written, in one message."""
     return _until_recorded(run, operation, slot, partial(_noted, run, outcome))
 
 
@@ -148,14 +148,17 @@ def _once(run: ActiveRun, act: Act, started_at: datetime) -> Record:
 
 
 def _noted(run: ActiveRun, outcome: Record, started_at: datetime) -> Record:
-    """Send *outcome* in one message that commits by itself and waits for no disk."""
+    """Send *outcome* in a statement that is a transaction by itself."""
     services = run.services
-    send = Checkpointing(run, outcome, started_at=started_at, lazily=True)
+    send = Checkpointing(run, outcome, started_at=started_at)
     try:
         with services.database.single() as connection:
             send(connection)
     except exc.SQLAlchemyError as error:
-        raise Rejected(classify(error), sent=True) from error
+        fault = classify(error)
+        if fault in {Fault.USER, Fault.ABORTED}:
+            raise
+        raise Rejected(fault, sent=True) from error
     services.probe(Point.COMMITTED, run.run_id)
     return run.remember(send.recorded)
 
@@ -192,11 +195,11 @@ def await_outcome(
         while not _is_worth_trying(run, wait, is_there):
             if run.foreground and help_on is not None:
                 services.help(help_on)
+            left = give_up - services.clock.monotonic() if run.may_suspend else poll
             crowded = not run.foreground and services.is_crowded()
-            if services.clock.monotonic() >= give_up or crowded:
+            if run.may_suspend and (left <= 0 or crowded):
                 suspend(run, wait)
-            left = give_up - services.clock.monotonic()
-            run.nap(min(poll, max(left, 0.001)))
+            run.nap(min(poll, left))
             poll = min(poll * 1.5, _LAST_POLL)
 
 

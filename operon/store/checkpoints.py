@@ -100,7 +100,6 @@ def record(
     started_at: datetime,
     isolation: str | None = None,
     fenced: bool = True,
-    lazily: bool = False,
 ) -> datetime:
     """Write the checkpoint of *outcome*, unless *lease* is void or the position taken.
 
@@ -115,8 +114,6 @@ def record(
         isolation: The isolation level of the transaction, if it is a step's.
         fenced: False where the run's row is written by the same transaction, so
             that nobody else can hold the run.
-        lazily: Let COMMIT wait for nothing: for an outcome that comes again, and the
-            same, if a crash of the server loses it.
 
     Returns:
         When it was recorded: its `finished_at`.
@@ -136,14 +133,13 @@ def record(
         "isolation": isolation,
         "started_at": started_at,
     }
-    told = now is not None
-    statement = _insertion(backend, fenced=fenced, told=told, lazily=lazily)
+    statement = _insertion(backend, fenced=fenced, told=now is not None)
     recorded: datetime = connection.execute(statement, values).scalar_one()
     return recorded
 
 
 @lru_cache(maxsize=64)
-def _insertion(backend: Backend, *, fenced: bool, told: bool, lazily: bool) -> Any:
+def _insertion(backend: Backend, *, fenced: bool, told: bool) -> Any:
     """Return the statement that writes a checkpoint, made once: it is the hot path."""
     written = insert(CHECKPOINTS).values(
         finished_at=present(told=told),
@@ -152,9 +148,7 @@ def _insertion(backend: Backend, *, fenced: bool, told: bool, lazily: bool) -> A
     )
     if fenced:
         written = written.values(epoch=FENCE)
-    return written.returning(
-        CHECKPOINTS.c.finished_at, *(backend.lazy_commit() if lazily else ())
-    )
+    return written.returning(CHECKPOINTS.c.finished_at)
 
 
 def history(connection: Connection, run_id: str) -> list[Record]:

@@ -22,7 +22,7 @@ from tests.processes import eventually
 HOUR = timedelta(hours=1)
 
 
-class Child(Workflow):
+class Grandchild(Workflow):
     def run(self) -> None:
         self.receive("never", type=str)
 
@@ -43,7 +43,7 @@ class Waiter(Workflow):
             case "event":
                 self.event("order-7", "k", type=str)
             case "result":
-                self.start(Child(), id="child").result()
+                self.start(Grandchild(), id="child").result()
             case "sleep":
                 self.sleep(HOUR)
             case "retry":

@@ -641,3 +641,26 @@ def test_a_crash_of_a_woken_run_before_it_reads_loses_no_message(make_operon, da
     assert handle.result(SOON) == 1
     assert len(crashes) == 2
     assert [each.position for each in mail(operon, "r")] == [1]
+
+
+def test_a_body_that_asks_again_whatever_happens_waits_in_its_thread(
+    make_operon, database, caplog
+):
+    """It cannot be unwound, so it is left where it is, and said to be there."""
+
+    class AsksAgain(Workflow):
+        def run(self) -> Any:
+            while True:
+                try:
+                    return self.receive("t")
+                except:  # noqa: E722, S112 - the body of somebody in a hurry
+                    continue
+
+    operon = make_operon(database.url, **AT_ONCE)
+    operon.launch()
+    handle = operon.start(AsksAgain(), id="r")
+    eventually(lambda: "swallows its suspension" in caplog.text)
+    operon.send("r", "t", 1)
+
+    assert handle.result(SOON) == 1
+    assert history(operon, "r") == [(1, "receive", "t")]
