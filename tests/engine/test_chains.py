@@ -261,10 +261,6 @@ def test_what_a_body_does_after_it_has_gone_on_is_ignored(operon):
     assert count(operon) == 0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="MustDie raised by turning.go_on escapes execution._lived",
-)
 def test_a_run_whose_successors_id_is_taken_is_dead_and_says_so(operon):
     operon.start(ThreeSteps("book"), id="root~2")
 
