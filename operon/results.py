@@ -52,6 +52,19 @@ class Results:
             raise RunNotFoundError(run_id)
         return found
 
+    def newest(self, run_id: str) -> str:
+        """Return the run that goes on for *run_id*; those between may be purged.
+
+        Raises:
+            DatabaseUnavailableError: It could not be read in time.
+        """
+
+        def read() -> str:
+            with self.database.reading() as connection:
+                return runs.newest(connection, run_id)
+
+        return insist(self.clock, self.patience, read)
+
     def find(self, run_id: str) -> Result | None:
         """Return what *run_id* has come to, or None if there is no such run.
 
@@ -86,7 +99,7 @@ class Results:
         while True:
             found = self.get(run_id)
             if found.continued_as is not None:
-                run_id, pause = found.continued_as, _FIRST_POLL
+                run_id, pause = self.newest(run_id), _FIRST_POLL
                 continue
             if found.status.is_final:
                 return found

@@ -141,10 +141,10 @@ class Mailing(Part):
         Raises:
             RunNotFoundError: There is no such run.
         """
-        found = self._ready().results.get(run_id)
-        while found.continued_as is not None:
-            newest = self._read(lambda s: runs.newest(s.connection(), run_id))
-            found = self._ready().results.get(newest)
+        results = self._ready().results
+        found = results.get(run_id)
+        if found.continued_as is not None:
+            found = results.get(results.newest(run_id))
         return found.status
 
     def result_of(self, run_id: str, timeout: timedelta | None) -> Any:

@@ -226,7 +226,8 @@ def deliver_cancel(run: ActiveRun, position: int) -> None:
     outcome = Record(position=position, kind="cancel", name=name, output="null")
     ensure_started(run, lazily=False)
     recorded = record_alone(run, _CANCEL, outcome, started_at=run.time.now())
-    run.time.notice(recorded.finished_at)
+    if run.is_in_body:  # else its future tells the body, and when
+        run.time.notice(recorded.finished_at)
     raise _told_to_end(run, recorded)
 
 

@@ -70,6 +70,12 @@ class ActiveRun:
         traceback: Where the error that ended the body was raised.
     """
 
+    problem: Finish | None = None
+    crew: Crew | None = None
+    deadline_at: datetime | None = None
+    may_suspend = True
+    traceback: TracebackType | None = None
+
     def __init__(
         self,
         services: Services,
@@ -94,19 +100,15 @@ class ActiveRun:
         self.foreground = foreground
         self.new = new
         self.unstarted = new is not None
-        self.problem: Finish | None = None
         self.recorded = history[-1].position if history else 0
         self.position = 0
         self.time = Timeline(services.clock)
-        self.deadline_at: datetime | None = None
-        self.crew: Crew | None = None
         self.tracebacks: dict[int, TracebackType | None] = {}
-        self.traceback: TracebackType | None = None
         self._history = {record.position: record for record in history}
         self._open: set[int] = set()
         self._waited: tuple[int | None, datetime | None] = (None, None)
         self._cancel_requested_at: datetime | None = None
-        self.may_suspend = True
+        self._thread = threading.get_ident()
         self._delivering = threading.Lock()
         self._broken: ControlFlow | None = None
         self._interrupted = threading.Event()
@@ -133,6 +135,11 @@ class ActiveRun:
     def address(self) -> str:
         """Where its messages, events and streams are."""
         return self.chain_id or self.run_id
+
+    @property
+    def is_in_body(self) -> bool:
+        """Whether the thread that asks is the one in which the body is played."""
+        return threading.get_ident() == self._thread
 
     @property
     def was_claimed(self) -> bool:

@@ -59,6 +59,8 @@ class SpawnedFuture:
         assert self.problem is not None  # noqa: S101 - it has ended one way or another
         if isinstance(self.problem, ControlFlow):
             self.run.join()
+        told = self.run.find(self.position)
+        self.run.time.notice(None if told is None else told.finished_at)
         raise self.problem
 
     def await_end(self) -> None:
@@ -141,9 +143,11 @@ def spawn(run: ActiveRun, call: Call) -> SpawnedFuture:
     """Begin *call* at the next position of *run*'s history; do not wait for it."""
     if run.crew is None:
         run.crew = SpawnedCrew(run, run.services.threads)
+    known = run.time.known
     try:
         slot = enter(run, call.operation)
     except RunCancelled as cancelled:
+        run.time.unknow(known)
         return _ended(SpawnedFuture(run, call, run.position), problem=cancelled)
     future = SpawnedFuture(run, call, slot.position)
     if slot.recorded is not None:

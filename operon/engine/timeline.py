@@ -40,6 +40,10 @@ class Timeline:
         if at is not None and (self._known is None or at > self._known):
             self._known = at
 
+    def unknow(self, known: datetime | None) -> None:
+        """Go back to what was *known*: the body is told the rest later."""
+        self._known = known
+
     @property
     def known(self) -> datetime | None:
         """The latest time the body can know of, the same on every replay.

@@ -40,6 +40,8 @@ _logger = logging.getLogger("operon.executor")
 
 _BUSY_POLL = 0.02  # seconds between claims while there is work
 _IDLE_POLL = 1.0  # seconds between claims when there was none for a while
+_HELD = 0.25  # seconds in which a place that gave nothing is not asked again
+_MOST_PLACES = 32  # queues and partitions with limits asked in one round
 _SHARE = 4  # a fourth of all threads is worth a claim at once
 _THOROUGH = 0.8  # seconds between two looks at every run that waits for another
 
@@ -68,6 +70,9 @@ class Keeper:
     """Queues without limits where runs were due at the last look."""
     _places: Collection[Place] = ()
     """Queues and partitions with limits where they were."""
+    _held_until: dict[Place, float] = field(default_factory=dict[Place, float])
+    """Until when those of them are not asked again that gave nothing."""
+    _limited_first: bool = False
     _looked_at: float = float("-inf")
 
     def start(self) -> None:
@@ -145,10 +150,10 @@ class Keeper:
             return 0
         to_do = self._glance()
         self._enforce(to_do.overdue)
-        self.planner.fire(to_do.schedules)
+        done = len(to_do.overdue) + self.planner.fire(to_do.schedules)
         self._due, self._places = to_do.due, to_do.places
         due = {*to_do.due, *self._wake(to_do.over)}
-        return self._claim(due, to_do.places) + len(to_do.overdue + to_do.schedules)
+        return self._claim(due, to_do.places) + done
 
     def _glance(self) -> ToDo:
         """Look what there is to do; at everything once in a while."""
@@ -206,10 +211,16 @@ class Keeper:
     def _claim(self, queues: Collection[str], places: Collection[Place]) -> int:
         """Claim what is due in *queues* and *places*; return how much it was."""
         free = self.threads - self._busy
-        found = self._claim_due(queues)
+        now = self.services.clock.monotonic()
+        asked = [each for each in places if self._held_until.get(each, now) <= now]
+        some = random.sample(asked, min(len(asked), _MOST_PLACES))
+        self._limited_first = not self._limited_first  # neither keeps the other waiting
+        found = 0 if self._limited_first else self._claim_due(queues)
+        found += sum(self._claim_at(place) for place in some)
+        found += self._claim_due(queues) if self._limited_first else 0
         # whether more is left is seen when a thread is free again
         self._backlog = bool(places) or found >= free
-        return found + sum(self._claim_at(place) for place in places)
+        return found
 
     def _claim_due(self, queues: Collection[str]) -> int:
         free = self.threads - self._busy
@@ -246,6 +257,8 @@ class Keeper:
                 limit=free,
                 clock=services.clock,
             )
+        if not claimed:  # its limits, or somebody else's claim, keep it back
+            self._held_until[place] = services.clock.monotonic() + _HELD
         return self._employ(claimed)
 
     def _claim_orphans(self) -> int:
@@ -332,6 +345,7 @@ class Keeper:
         with self._mutex:
             self._busy -= 1
             free = self.threads - self._busy
+            self._held_until.clear()  # its slot may be another's now
         # several at once: to claim for each thread alone would cost a commit a run
         if self._stopped or (self._backlog and free * _SHARE >= self.threads):
             self.wake()

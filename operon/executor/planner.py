@@ -44,15 +44,17 @@ class Planner:
 
     services: Services
 
-    def fire(self, names: Collection[str]) -> None:
-        """Start what the schedules *names* ask for by now."""
+    def fire(self, names: Collection[str]) -> int:
+        """Start what the schedules *names* ask for by now; return how many did."""
+        fired = 0
         for name in names:
             try:
-                self._fire(name)
+                fired += self._fire(name)
             except OperonError as error:
                 _logger.warning("schedule %r cannot start anything: %s", name, error)
+        return fired
 
-    def _fire(self, name: str) -> None:
+    def _fire(self, name: str) -> bool:
         services = self.services
         backend, clock = services.database.backend, services.clock
         with services.database.transaction() as connection:
@@ -60,9 +62,9 @@ class Planner:
                 connection, backend, name, clock=clock, skip_locked=True
             )
             if found is None or found.paused_at is not None:
-                return
+                return False
             if found.next_at > found.now:  # somebody else was here
-                return
+                return False
             ticks, last = due_ticks(found)
             for tick in ticks:
                 start_at(services, connection, found.rule, tick)
@@ -70,6 +72,7 @@ class Planner:
             schedules.advance(
                 connection, name, last_tick_at=last, next_at=cron.next_after(last)
             )
+        return True
 
 
 def due_ticks(standing: Standing) -> tuple[list[datetime], datetime]:

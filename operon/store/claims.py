@@ -33,6 +33,7 @@ from operon.store.checkpoints import Lease
 from operon.store.checkpoints import still_held
 from operon.store.dialect import Backend
 from operon.store.queues import is_restricted
+from operon.store.queues import limits_each_executor
 from operon.store.runs import RUNS
 from operon.store.runs import status_is
 
@@ -158,17 +159,45 @@ def claim_orphans(
     Each counts one recovery more, or the first if the lost holder had recorded a
     checkpoint: only recoveries without progress bring a run to its limit.
     """
-    orphans = (
-        select(RUNS.c.id)
-        .where(
-            status_is(RunStatus.RUNNING),
-            RUNS.c.executor.in_(gone),
-            _key().in_(known),
-        )
-        .limit(limit)
+    lost = (
+        status_is(RunStatus.RUNNING),
+        RUNS.c.executor.in_(gone),
+        _key().in_(known),
     )
+    _give_back(connection, backend, *lost, clock=clock)
+    orphans = select(RUNS.c.id).where(*lost).limit(limit)
     return claim(
         connection, backend, executor, orphans, clock=clock, recoveries=_recoveries()
+    )
+
+
+def _give_back(
+    connection: Connection,
+    backend: Backend,
+    *lost: ColumnElement[bool],
+    clock: Clock,
+) -> None:
+    """Enqueue the *lost* runs of queues that limit each executor by itself.
+
+    They are claimed as that limit allows, by whoever has room for them.
+    """
+    chosen = (
+        select(RUNS.c.id)
+        .where(*lost, limits_each_executor(RUNS.c.queue))
+        .with_for_update(key_share=True, skip_locked=True)
+        .cte("chosen")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    connection.execute(
+        update(RUNS)
+        .where(RUNS.c.id == chosen.c.id)
+        .values(
+            status=RunStatus.ENQUEUED,
+            executor=null(),
+            epoch=RUNS.c.epoch + 1,
+            recoveries=_recoveries(),
+            due_at=backend.now(clock),
+        )
     )
 
 

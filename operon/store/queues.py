@@ -45,6 +45,11 @@ def is_restricted(name: ColumnElement[str]) -> ColumnElement[bool]:
     return exists().where(QUEUES.c.name == name, restricted)
 
 
+def limits_each_executor(name: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition that the queue *name* has a limit per executor."""
+    return exists().where(QUEUES.c.name == name, QUEUES.c.per_executor.is_not(None))
+
+
 def declare(
     connection: Connection,
     backend: Backend,

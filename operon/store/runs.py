@@ -253,7 +253,8 @@ def newest(connection: Connection, run_id: str) -> str:
         RUNS.c.chain_id == (row.chain_id or run_id), RUNS.c.continued_as.is_(None)
     )
     found: str | None = connection.scalar(last)
-    return run_id if found is None else found
+    goes_on: str = row.continued_as if found is None else found
+    return goes_on
 
 
 def address(connection: Connection, run_id: str) -> str | None:

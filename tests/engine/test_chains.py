@@ -19,7 +19,6 @@ from operon import step
 from operon.errors import MisuseError
 from operon.errors import RunCancelledError
 from operon.errors import RunDeadError
-from operon.errors import RunNotFoundError
 from operon.hooks import Point
 from operon.models import Checkpoint
 from operon.models import Message
@@ -752,11 +751,6 @@ def test_a_purge_keeps_the_first_run_of_a_live_chain(turned):
     assert next(turned.handle("root~3").stream("log", offset=1)) == "a"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RunNotFoundError,
-    reason="Results.wait follows the chain run by run; one of them may be purged",
-)
 def test_a_chain_whose_middle_was_purged_is_followed_to_its_end(turned):
     turned.launch()
     handle = turned.start(ChainListens(3, []), id="root")

@@ -187,10 +187,6 @@ def test_a_body_is_told_what_time_it_is_after_a_long_sleep(make_operon, database
     assert 24 * HOUR <= after - before < 25 * HOUR
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="record.deliver_cancel lets the body's time pass from another thread",
-)
 def test_a_cancel_told_in_a_spawned_operation_does_not_move_the_time_before_it_is_asked(
     operon,
 ):

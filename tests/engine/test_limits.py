@@ -175,7 +175,6 @@ def test_a_run_whose_executor_is_gone_keeps_its_slot_until_it_is_taken_over(
     assert crew.most == 1
 
 
-@pytest.mark.xfail(strict=True, reason="claims.claim_orphans asks for no limits")
 def test_a_takeover_keeps_to_the_limit_of_the_executor(launcher, crew):
     operon = launcher.launched(Queue("q", per_executor=1), **HASTY)
     _start(operon, crew, "mine")

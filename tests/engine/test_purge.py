@@ -266,10 +266,6 @@ def test_runs_that_the_application_refers_to_stay_and_are_told(operon, ledger, b
     assert operon.purge(HOUR).removed == 3
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Mailing.status_of asks for ever if the last run of a chain is gone",
-)
 @pytest.mark.timeout(10)
 def test_a_chain_whose_first_run_is_referred_to_tells_what_became_of_it(operon):
     class Goes(Workflow):

@@ -123,7 +123,6 @@ def test_a_queue_that_nobody_serves_any_more_still_accepts_runs(launcher, crew):
     assert status(operon, "r") == "enqueued"
 
 
-@pytest.mark.xfail(strict=True, reason="the keeper asks places with limits last")
 def test_a_long_backlog_does_not_keep_a_limited_queue_waiting_for_ever(launcher, crew):
     """The executor has one thread, and there is always more for it in `default`."""
     operon = launcher.made(Queue("q", concurrency=1), threads=1)

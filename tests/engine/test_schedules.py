@@ -518,9 +518,6 @@ def test_a_schedule_of_a_workflow_that_nobody_here_knows_is_left_to_others(launc
     assert _ids(operon) == ["Digest/2026-03-10T09:31:00+00:00"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the keeper takes a tick it cannot fire for work"
-)
 def test_a_schedule_whose_input_is_not_todays_keeps_nobody_busy(launcher, caplog):
     operon = _scheduled(launcher, MINUTELY)
     with Session(operon.engine) as session, session.begin():

@@ -1,5 +1,3 @@
-# ruff: noqa: ARG002 - only the declarations count
-
 """What the checkers infer from `operon.run` and `operon.start`."""
 
 from typing import Generic

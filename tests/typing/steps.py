@@ -1,5 +1,3 @@
-# ruff: noqa: ARG002 - only the declarations count
-
 """What the checkers make of steps: on methods, on functions, inherited, refused."""
 
 from collections.abc import Callable

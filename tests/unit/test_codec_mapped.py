@@ -219,10 +219,10 @@ class Length(TypeDecorator):
     impl = Integer
     cache_ok = True
 
-    def process_bind_param(self, value, dialect):  # noqa: ARG002 - as overridden
+    def process_bind_param(self, value, dialect):
         return value.number
 
-    def process_result_value(self, value, dialect):  # noqa: ARG002 - as overridden
+    def process_result_value(self, value, dialect):
         return Meters(value)
 
 

@@ -1,5 +1,3 @@
-# ruff: noqa: ARG002 - a declaration need not use its session
-
 import functools
 import re
 from dataclasses import dataclass

@@ -1,5 +1,3 @@
-# ruff: noqa: ARG005 - a declaration need not use its session
-
 import gc
 import weakref
 from dataclasses import FrozenInstanceError
