@@ -315,15 +315,14 @@ def _input_of(workflow: Any) -> tuple[Declared, str, bool]:
     Raises:
         MisuseError: It cannot be started with this input.
     """
-    takes_tick = False
+    takes_tick, runnable = False, workflow
     if isinstance(workflow, type) and issubclass(workflow, Workflow):
-        cls: type[Workflow] = workflow
-        takes_tick = _has_field(cls, _TICK)
-        workflow = _made(cls, takes_tick=takes_tick)
-    declared = declaration_of(workflow)
+        takes_tick = _has_field(workflow, _TICK)
+        runnable = _made(workflow, takes_tick=takes_tick)
+    declared = declaration_of(runnable)
     declared.resolve()
     try:
-        text = declared.encode(workflow)
+        text = declared.encode(runnable)
     except NotEncodable as problem:
         raise MisuseError(
             f"{declared.name}: {problem.path}",

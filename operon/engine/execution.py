@@ -195,9 +195,13 @@ def _reason_to_die(
 
 def _has_hole(history: Sequence[Record]) -> bool:
     """Tell whether a position is missing that no spawned operation left open."""
-    complete_to = max((each.open_from or each.position for each in history), default=1)
-    recorded = {each.position for each in history}
-    return any(position not in recorded for position in range(1, complete_to))
+    before = 0
+    for record in history:
+        first = record.position if record.open_from is None else record.open_from
+        if first > before + 1:
+            return True
+        before = record.position
+    return False
 
 
 def _finished(run: ActiveRun, how: Finish) -> Finish:

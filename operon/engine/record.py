@@ -132,7 +132,7 @@ class Checkpointing:
     def __call__(self, connection: Connection) -> None:
         """Send it as part of the transaction of *connection*."""
         run = self._run
-        open_from = run.open_below(self.recorded.position)
+        open_from = run.open_from(self.recorded.position)
         outcome = replace(self.recorded, open_from=open_from)
         finished_at = checkpoints.record(
             connection,

@@ -65,6 +65,7 @@ class ActiveRun:
         time: What the database's clock says, and what the body knows of it.
         deadline_at: When the run is told to end.
         crew: The operations the body has spawned, if it has.
+        untold: The positions of those whose outcome the body was not given yet.
         may_suspend: Whether its waits may unwind the body.
         tracebacks: Where errors recorded in this process were raised, by position.
         traceback: Where the error that ended the body was raised.
@@ -105,7 +106,8 @@ class ActiveRun:
         self.time = Timeline(services.clock)
         self.tracebacks: dict[int, TracebackType | None] = {}
         self._history = {record.position: record for record in history}
-        self._open: set[int] = set()
+        self.untold: set[int] = set()
+        self._open_from: dict[int, int | None] = {}
         self._waited: tuple[int | None, datetime | None] = (None, None)
         self._cancel_requested_at: datetime | None = None
         self._thread = threading.get_ident()
@@ -189,15 +191,21 @@ class ActiveRun:
         )
 
     def advance(self) -> int:
-        """Take the next position of the history."""
+        """Take the next position of the history.
+
+        Noted is from which position on, right below it, the body knows no outcome:
+        this operation cannot be its answer to any of those.
+        """
         self.position += 1
-        if self.position not in self._history:
-            self._open.add(self.position)
+        first = self.position
+        while first - 1 in self.untold:
+            first -= 1
+        self._open_from[self.position] = first if first < self.position else None
         return self.position
 
-    def open_below(self, position: int) -> int | None:
-        """Return the first position below *position* that holds no outcome yet."""
-        return min((each for each in self._open if each < position), default=None)
+    def open_from(self, position: int) -> int | None:
+        """Return from where on operations were open when that at *position* began."""
+        return self._open_from.get(position)
 
     def find(self, position: int) -> Record | None:
         """Return what is recorded at *position*, or None."""
@@ -206,7 +214,6 @@ class ActiveRun:
     def remember(self, record: Record) -> Record:
         """Keep what was just recorded, and return it."""
         self._history[record.position] = record
-        self._open.discard(record.position)
         return record
 
     def unread(self) -> Record | None:

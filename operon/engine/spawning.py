@@ -52,6 +52,7 @@ class SpawnedFuture:
         self.refuse_foreign()
         self.await_end()
         if self.recorded is not None:
+            self.run.untold.discard(self.position)
             return answer(self.run, self.call.operation, self.recorded)
         if isinstance(self.problem, Parked):
             wait = Wait(kind="retry", position=self.position, until=self.problem.until)
@@ -59,6 +60,7 @@ class SpawnedFuture:
         assert self.problem is not None  # noqa: S101 - it has ended one way or another
         if isinstance(self.problem, ControlFlow):
             self.run.join()
+        self.run.untold.discard(self.position)
         told = self.run.find(self.position)
         self.run.time.notice(None if told is None else told.finished_at)
         raise self.problem
@@ -147,9 +149,11 @@ def spawn(run: ActiveRun, call: Call) -> SpawnedFuture:
     try:
         slot = enter(run, call.operation)
     except RunCancelled as cancelled:
-        run.time.unknow(known)
+        run.time.forget_since(known)
+        run.untold.add(run.position)
         return _ended(SpawnedFuture(run, call, run.position), problem=cancelled)
     future = SpawnedFuture(run, call, slot.position)
+    run.untold.add(slot.position)
     if slot.recorded is not None:
         return _ended(future, recorded=slot.recorded)
     assert isinstance(run.crew, SpawnedCrew)  # noqa: S101 - made above

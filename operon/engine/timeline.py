@@ -40,7 +40,7 @@ class Timeline:
         if at is not None and (self._known is None or at > self._known):
             self._known = at
 
-    def unknow(self, known: datetime | None) -> None:
+    def forget_since(self, known: datetime | None) -> None:
         """Go back to what was *known*: the body is told the rest later."""
         self._known = known
 

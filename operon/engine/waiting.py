@@ -16,6 +16,7 @@ from sqlalchemy import exc
 
 from operon.engine.faults import Fault
 from operon.engine.faults import classify
+from operon.engine.flow import ClaimAgain
 from operon.engine.flow import Suspended
 from operon.engine.outcome import Operation
 from operon.engine.outcome import failed
@@ -67,6 +68,9 @@ def suspend(run: ActiveRun, wait: Wait) -> NoReturn:
     """
     parked = run.join()
     run.check()
+    run.heed()
+    if run.cancel_is_due:  # it came meanwhile, and a suspended run would not see it
+        run.break_with(ClaimAgain())
     deadline = run.deadline_at if run.cancel_delivered is None else None
     alarm = earliest(wait.until, parked, deadline)
     run.break_with(Suspended(replace(wait, wake_at=alarm)))

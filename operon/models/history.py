@@ -26,9 +26,9 @@ class Checkpoint(Base):
     epoch: Mapped[int] = mapped_column(Integer)
     """The claim that wrote it. NOT NULL is the fence: a lost claim selects none."""
     open_from: Mapped[int | None] = mapped_column(Integer)
-    """The first position that was still open when this was recorded, below its own.
+    """From where on, right below it, the body knew no outcome when this began.
 
-    NULL where operations followed each other, so that the history has no hole.
+    NULL where operations followed each other. Only such positions may be missing.
     """
     output: Mapped[str | None]
     """What it returned, as JSON; NULL if it raised."""

@@ -40,7 +40,7 @@ class Record:
     codec: str | None = None
     attempts: int = 1
     open_from: int | None = None
-    """The first position still open below this one; None if there is none."""
+    """From where on operations below were open when this began; None if none was."""
     finished_at: datetime | None = None
     """When it was recorded, by the database's clock; None before that."""
 

@@ -441,19 +441,6 @@ def test_a_killed_process_leaves_what_it_recorded_of_a_gather(
     assert operon.get_run("r").recoveries == 1
 
 
-def test_a_hole_that_no_gather_left_makes_the_run_dead(operon, ledger):
-    acts["end"] = crash
-    with pytest.raises(KeyboardInterrupt):
-        operon.run(GathersThree(), id="r")
-    _forget(operon, "r", 2)
-
-    with pytest.raises(RunDeadError, match="hole"):
-        operon.run(GathersThree(), id="r")
-
-    assert status(operon, "r") == "dead"
-    assert len(happened(ledger)) == 3
-
-
 def test_a_hole_below_an_operation_that_ended_beside_it_is_no_hole(operon, ledger):
     """`open_from` says so: it is what a crash within a gather leaves."""
     acts["b"] = crash
@@ -969,10 +956,6 @@ def test_a_cancel_told_at_a_spawn_is_raised_where_its_future_is_asked(operon, le
     assert happened(ledger) == ["a"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="waiting.suspend looks for a cancel before it joins, not after",
-)
 def test_a_cancel_that_comes_while_a_run_is_being_suspended_wakes_it(turned, ledger):
     """The body sleeps for a day; what it spawned ends after the cancel."""
     gate = Gate()
@@ -1248,11 +1231,6 @@ def test_retry_redoes_the_one_of_a_gather_that_failed_beside_its_siblings(
     assert sorted(happened(ledger)) == ["a", "b", "b", "c"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RetryRefusedError,
-    reason="a sibling recorded after the failure looks like a compensation",
-)
 @pytest.mark.parametrize("order", ["abc", "bac"])
 def test_retry_redoes_the_one_of_a_gather_that_failed_before_the_last_ended(
     operon, ledger, order
@@ -1267,10 +1245,6 @@ def test_retry_redoes_the_one_of_a_gather_that_failed_before_the_last_ended(
     assert operon.run(GathersThree(), id="r") == ["a", "b", "c"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="what was open elsewhere makes a compensation look like a sibling",
-)
 def test_retry_is_refused_after_a_compensation_though_something_else_was_open(
     operon, ledger
 ):
