@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from alembic import context
+from sqlalchemy import MetaData
 from sqlalchemy import NullPool
 from sqlalchemy import create_engine
+from sqlalchemy import make_url
 
 from operon import schema
 from operon.errors import ConfigurationError
@@ -23,6 +25,21 @@ def is_operons(
 ) -> bool:
     """Tell autogenerate to look at no table but Operon's."""
     return type_ != "table" or not schema.include_name(name, type_, parent_names)
+
+
+def described(dialect: str) -> MetaData:
+    """Return the tables as a database of this *dialect* can have them.
+
+    SQLite has no identities: an integer primary key is one by itself.
+    """
+    if dialect != "sqlite":
+        return Base.metadata
+    tables = MetaData(naming_convention=Base.metadata.naming_convention)
+    for table in Base.metadata.sorted_tables:
+        for column in table.to_metadata(tables).columns:
+            if column.identity is not None:
+                column.server_default = column.identity = None
+    return tables
 
 
 def get_url() -> str:
@@ -40,9 +57,15 @@ def get_url() -> str:
 
 def migrate(**target: Any) -> None:
     """Run the migrations that Alembic was asked for, in one transaction."""
+    connection = target.get("connection")
+    dialect = (
+        make_url(target["url"]).get_backend_name()
+        if connection is None
+        else connection.dialect.name
+    )
     context.configure(
         **target,
-        target_metadata=Base.metadata,
+        target_metadata=described(dialect),
         version_table=schema.VERSION_TABLE,
         include_name=is_operons,
         render_as_batch=True,  # SQLite alters a table by rebuilding it

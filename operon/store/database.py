@@ -7,6 +7,7 @@ connections that `Database.steps` hands out.
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextlib import suppress
 
 from sqlalchemy import Connection
 from sqlalchemy import Engine
@@ -151,7 +152,8 @@ class Detached:
         try:
             self.connection.close()
         except exc.SQLAlchemyError:
-            self.connection.invalidate()
+            with suppress(exc.SQLAlchemyError):
+                self.connection.invalidate()
         if self._driver is not None:
             self._driver.close()
 

@@ -86,14 +86,14 @@ def test_says_how_many_stay_because_the_application_refers_to_them(
     operon = make_operon(postgres_database.url)
     shop.create_shop(operon.engine, "book")
     end_long_ago(operon)
-    notes = Table(
-        "notes",
+    remarks = Table(
+        "remarks",
         MetaData(),
         Column("run_id", Text, ForeignKey(WorkflowRun.id), primary_key=True),
     )
-    notes.create(operon.engine)
+    remarks.create(operon.engine)
     with operon.engine.begin() as connection:
-        connection.execute(notes.insert(), [{"run_id": "b"}])
+        connection.execute(remarks.insert(), [{"run_id": "b"}])
     thirty_days = ("--older-than", "30d", "--yes")
 
     finished = invoke(postgres_database, *thirty_days)

@@ -21,7 +21,7 @@ POOL = 4  # server connections for everybody
 SOON = timedelta(seconds=30)
 
 
-class Approval(Workflow):
+class PooledApproval(Workflow):
     """Waits for a message, naps, and tells what it heard."""
 
     nap: timedelta
@@ -38,16 +38,16 @@ class Approval(Workflow):
         return heard
 
 
-class Child(Workflow):
+class PooledChild(Workflow):
     number: int
 
     def run(self) -> int:
         return self.number * 2
 
 
-class Parent(Workflow):
+class PooledParent(Workflow):
     def run(self) -> list[int]:
-        children = [self.start(Child(each), queue="q") for each in range(4)]
+        children = [self.start(PooledChild(each), queue="q") for each in range(4)]
         return [each.result() for each in children]
 
 
@@ -122,7 +122,7 @@ def test_foreground_runs_pass_as_well(executors, ledger):
 
 def test_sleeps_and_messages_wake_their_runs(executors):
     starter = executors[0]
-    handles = [starter.start(Approval(timedelta(seconds=0.3))) for _ in range(6)]
+    handles = [starter.start(PooledApproval(timedelta(seconds=0.3))) for _ in range(6)]
     eventually(lambda: all(each.status() == "waiting" for each in handles))
     for number, each in enumerate(handles):
         each.send("decision", f"yes {number}")
@@ -135,9 +135,9 @@ def test_sleeps_and_messages_wake_their_runs(executors):
 
 def test_limits_hold(executors):
     starter = executors[0]
-    limited = [starter.start(Child(n), queue="q") for n in range(8)]
-    rated = [starter.start(Child(n), queue="rated") for n in range(5)]
-    parent = starter.start(Parent())
+    limited = [starter.start(PooledChild(n), queue="q") for n in range(8)]
+    rated = [starter.start(PooledChild(n), queue="rated") for n in range(5)]
+    parent = starter.start(PooledParent())
 
     assert [each.result(timeout=SOON) for each in limited] == list(range(0, 16, 2))
     assert parent.result(timeout=SOON) == [0, 2, 4, 6]
@@ -152,7 +152,9 @@ def test_limits_hold(executors):
 def test_concurrent_starts_with_a_key_join(executors):
     starter = executors[0]
     starter.pause_queue("q")
-    ids = {starter.start(Child(1), queue="q", deduplicate="k").id for _ in range(5)}
+    ids = {
+        starter.start(PooledChild(1), queue="q", deduplicate="k").id for _ in range(5)
+    }
     starter.resume_queue("q")
 
     assert len(ids) == 1

@@ -175,7 +175,11 @@ def test_autogenerate_finds_nothing_to_do_after_an_upgrade(empty_database):
             },
         )
 
-        assert compare_metadata(context, Base.metadata) == []
+        found = compare_metadata(context, Base.metadata)
+
+    if engine.dialect.name == "sqlite":  # which has no identities to compare with
+        found = [each for each in found if each[0][0] != "modify_default"]
+    assert found == []
 
 
 def test_the_known_revisions_are_those_of_the_scripts():
