@@ -23,6 +23,7 @@ from operon.engine.outcome import failed
 from operon.engine.patience import RunPatience
 from operon.engine.record import Checkpointing
 from operon.engine.record import Slot
+from operon.engine.record import commit_alone
 from operon.engine.record import deliver_cancel
 from operon.engine.record import meet_deadline
 from operon.engine.record import record_alone
@@ -134,21 +135,14 @@ def _until_recorded(
 
 
 def _once(run: ActiveRun, act: Act, started_at: datetime) -> Record:
-    services, sent = run.services, False
-    try:
-        with services.database.transaction() as connection:
-            outcome = act(connection)
-            send = Checkpointing(run, outcome, started_at=started_at)
-            send(connection)
-            services.probe(Point.RECORDED, run.run_id)
-            sent = True
-    except exc.SQLAlchemyError as error:
-        fault = classify(error)
-        if fault in {Fault.USER, Fault.ABORTED}:
-            raise
-        raise Rejected(fault, sent=sent) from error
-    services.probe(Point.COMMITTED, run.run_id)
-    return run.remember(send.recorded)
+    sent: list[Checkpointing] = []
+
+    def send(connection: Connection) -> None:
+        sent[:] = [Checkpointing(run, act(connection), started_at=started_at)]
+        sent[0](connection)
+
+    commit_alone(run, send)
+    return run.remember(sent[0].recorded)
 
 
 def _noted(run: ActiveRun, outcome: Record, started_at: datetime) -> Record:

@@ -263,8 +263,9 @@ class Harness:
                 result = operon.run(asked, id=run_id)
         except shop.PaymentDeclinedError as declined:
             error = repr(type(declined))
-        seen = list(events.seen)
+        events.counts_main = False  # shutting down is not the run's
         operon.shutdown(timedelta(seconds=PATIENCE))
+        seen = list(events.seen)
         return {
             "events": seen,
             "returned": result is not None,

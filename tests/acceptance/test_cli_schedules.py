@@ -137,5 +137,6 @@ def test_an_unknown_schedule_is_one_line_and_exit_code_1(operon, database, verb)
 
     assert finished.exit_code == 1
     assert finished.output == (
-        "Error: schedule 'sunday' is not known; use one of 'monday'\n"
+        "Error: schedule 'sunday' is not known; use one of 'monday', or declare it "
+        "with operon.schedule, and launch\n"
     )

@@ -386,8 +386,9 @@ def test_runs_of_unknown_workflows_and_versions_wait_for_who_knows_them(
 
 
 def test_sigterm_gives_every_run_back_at_once(
-    make_operon, database, look, gate, ledger
+    make_operon, database, look, gate, ledger, monkeypatch
 ):
+    monkeypatch.setenv("OPERON_INLINE_WAIT", "86400")  # it waits in its thread
     operon = make_operon(database.url)
     with executor(database.url, LONG_LEASE) as leaving:
         operon.start(worker.Retrying(), id="idle")

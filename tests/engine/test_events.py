@@ -317,7 +317,7 @@ def test_a_waiter_in_another_process_wakes(make_operon, database):
 
 
 def test_a_run_that_waits_for_an_event_is_woken_by_a_cancel_and_compensates(stage):
-    class Compensates(AwaitsEvent):
+    class CompensatesEvent(AwaitsEvent):
         def run(self) -> Any:
             try:
                 return self.event("p", "k")
@@ -326,7 +326,7 @@ def test_a_run_that_waits_for_an_event_is_woken_by_a_cancel_and_compensates(stag
                 raise
 
     stage.launch()
-    handle = stage.start(Compensates(), id="r")
+    handle = stage.start(CompensatesEvent(), id="r")
     await_waiting(stage, "r")
     stage.cancel("r")
 
