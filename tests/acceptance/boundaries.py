@@ -447,7 +447,7 @@ def _warm_up(url: str) -> None:
 def _set_up(url: str) -> None:
     operon = Operon(url)
     upgrade(operon.engine)
-    shop.create_shop(operon.engine, *(_sku(number) for number in range(300)), stock=5)
+    shop.create_shop(operon.engine, *(_sku(number) for number in range(500)), stock=5)
     with Session(operon.engine) as session, session.begin():
         if operon.engine.dialect.name == "postgresql":
             restart = f"ALTER SEQUENCE orders_id_seq RESTART {FIRST_ORDER + 1}"

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from sqlalchemy import literal
+from sqlalchemy import Integer
+from sqlalchemy import Text
+from sqlalchemy import bindparam
+from sqlalchemy import case
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -61,7 +64,9 @@ def test_without_the_fence_the_zombie_would_have_committed(
     postgres_operon, monkeypatch
 ):
     """The planted bug shows that the test above can fail."""
-    monkeypatch.setattr(checkpoints, "fence", lambda lease: literal(lease.epoch))
+    mine = bindparam("held_epoch", type_=Integer)
+    told = case((bindparam("held_id", type_=Text) != "", mine))
+    monkeypatch.setattr(checkpoints, "FENCE", told)
     seam.disturb.append(partial(seam.take_over_and_finish, postgres_operon))
 
     postgres_operon.run(Disturbed(), id="r")
@@ -87,14 +92,9 @@ def test_a_fence_that_reads_the_steps_snapshot_would_not_hold(
     """FOR SHARE is what makes the fence see a claim that came later."""
     operon = make_operon(postgres_database.url, isolation="SERIALIZABLE")
     create_shop(operon.engine, "book")
-    real = checkpoints.fence
-
-    def unlocked(lease: Lease):
-        select = real(lease).element
-        select._for_update_arg = None
-        return select.scalar_subquery()
-
-    monkeypatch.setattr(checkpoints, "fence", unlocked)
+    unlocked = checkpoints.FENCE.element._clone()
+    unlocked._for_update_arg = None
+    monkeypatch.setattr(checkpoints, "FENCE", unlocked.scalar_subquery())
     seam.disturb.append(partial(seam.take_over_and_finish, operon))
 
     operon.run(Disturbed(), id="r")
