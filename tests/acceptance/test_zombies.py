@@ -385,10 +385,16 @@ def test_runs_of_unknown_workflows_and_versions_wait_for_who_knows_them(
         operon.handle("unknown").result(timedelta(seconds=20))
 
 
+@pytest.fixture
+def patient_threads(monkeypatch):
+    """Executors whose runs wait in their threads, however long."""
+    monkeypatch.setenv("OPERON_INLINE_WAIT", "86400")
+
+
+@pytest.mark.usefixtures("patient_threads")
 def test_sigterm_gives_every_run_back_at_once(
-    make_operon, database, look, gate, ledger, monkeypatch
+    make_operon, database, look, gate, ledger
 ):
-    monkeypatch.setenv("OPERON_INLINE_WAIT", "86400")  # it waits in its thread
     operon = make_operon(database.url)
     with executor(database.url, LONG_LEASE) as leaving:
         operon.start(worker.Retrying(), id="idle")
