@@ -46,7 +46,7 @@ def crash_everywhere(database, directory, scenario: str, *bug: str):
     """Return what the harness found: a clean run, and one crashed at each event."""
     arguments = [database.url, scenario, directory, *bug]
     with Child("tests.acceptance.boundaries", arguments) as harness:
-        code = harness.wait(500)
+        code = harness.wait(900)
         said = harness.output()
     assert code == 0, said
     report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def crash_everywhere(database, directory, scenario: str, *bug: str):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("scenario", REACHED)
 def test_a_crash_at_any_event_changes_nothing(database, tmp_path, scenario):
     clean, crashed, said = crash_everywhere(database, tmp_path, scenario)
