@@ -4,13 +4,10 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
-from sqlalchemy.orm import Session
 
 from operon.clock import Clock
 from operon.context import Place
 from operon.context import frame
-from operon.engine.patience import insist
-from operon.engine.services import Services
 from operon.errors import MisuseError
 from operon.errors import ResumeRefusedError
 from operon.errors import RetryRefusedError
@@ -29,24 +26,6 @@ from operon.store.dialect import Backend
 
 Wish = Callable[[Connection, Backend, Clock], None]
 """Writes what was asked for, in a transaction that is open."""
-
-
-def grant(services: Services, wish: Wish, session: Session | None) -> None:
-    """Write what *wish* asks for, in *session*'s transaction or in one of its own.
-
-    Raises:
-        DatabaseUnavailableError: It could not be written in time.
-    """
-    database = services.database
-    if session is not None:
-        wish(database.joined(session), database.backend, services.clock)
-        return
-
-    def alone() -> None:
-        with database.transaction() as connection:
-            wish(connection, database.backend, services.clock)
-
-    insist(services.clock, services.patience, alone)
 
 
 def cancel(run_id: str, *, children: bool, force: bool) -> Wish:

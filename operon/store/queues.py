@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 from typing import cast
 
@@ -116,11 +115,6 @@ def unpause(
 ) -> bool:
     """Let runs be claimed from *name* again; False if there is no such queue."""
     return _update(connection, backend, name, {"paused_at": null()}, clock)
-
-
-def paused_since(connection: Connection, name: str) -> datetime | None:
-    """Return since when *name* is paused, or None."""
-    return connection.scalar(select(QUEUES.c.paused_at).where(QUEUES.c.name == name))
 
 
 def _update(
