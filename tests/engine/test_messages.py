@@ -989,7 +989,7 @@ def test_in_a_step_or_an_activity_nobody_waits(office, place):
 
 
 def test_a_run_that_waits_for_a_message_is_woken_by_a_cancel_and_compensates(office):
-    class Compensates(Workflow):
+    class Apologises(Workflow):
         @step
         def undo(self, session: Session) -> None:
             insert_order(session, "undone")
@@ -1003,7 +1003,7 @@ def test_a_run_that_waits_for_a_message_is_woken_by_a_cancel_and_compensates(off
                 raise
 
     office.launch()
-    handle = office.start(Compensates(), id="r")
+    handle = office.start(Apologises(), id="r")
     await_waiting(office, "r", 1)
     office.cancel("r")
     await_waiting(office, "r", 2)
