@@ -1,5 +1,6 @@
 """Executing a run from its claim to its end, through whatever happens in between."""
 
+from collections.abc import Collection
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -112,22 +113,28 @@ def _played(run: ActiveRun) -> Finish:
         raise
 
 
+def load(services: Services, claimed: Collection[Claimed]) -> dict[str, list[Record]]:
+    """Return the histories of runs whose claims are committed, by their ids.
+
+    Raises:
+        SQLAlchemyError: They could not be read.
+    """
+    begun = [each.id for each in claimed if not each.is_new]
+    if not begun:
+        return {}
+    with services.database.reading() as connection:
+        return checkpoints.histories(connection, begun)
+
+
 def activate(
     services: Services,
     declared: Declared,
     claimed: Claimed,
+    history: Sequence[Record],
     *,
     foreground: bool = False,
 ) -> ActiveRun:
-    """Load what a claimed run needs to continue; if it cannot, its body is to die.
-
-    Raises:
-        SQLAlchemyError: Its history could not be read.
-    """
-    history: list[Record] = []
-    if not claimed.is_new:
-        with services.database.reading() as connection:
-            history = checkpoints.history(connection, claimed.id)
+    """Make a claimed run and its history live; if it cannot go on, it is to die."""
     services.probe(Point.LOADED, claimed.id)
     run = ActiveRun(
         services,
@@ -262,12 +269,19 @@ def _claimed_again(run: ActiveRun) -> ActiveRun:
             if claimed is None:
                 return _begun_anew(run)
             services.probe(Point.CLAIMED, run.run_id)
-            again = activate(services, run.declared, claimed, foreground=run.foreground)
+            history = load(services, [claimed]).get(claimed.id, [])
         except exc.SQLAlchemyError as error:
             patience.wait(Rejected.from_error(error))
         except ClaimAgain:
             continue
         else:
+            again = activate(
+                services,
+                run.declared,
+                claimed,
+                history,
+                foreground=run.foreground,
+            )
             again.new = run.new
             return again
     raise LeaseLost

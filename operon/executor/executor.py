@@ -12,6 +12,7 @@ from sqlalchemy import exc
 from operon import registry
 from operon.engine.execution import activate
 from operon.engine.execution import attend
+from operon.engine.execution import load
 from operon.engine.execution import release
 from operon.engine.patience import insist
 from operon.engine.rejected import Rejected
@@ -236,7 +237,8 @@ class Executor:
         return found[0] if found else None
 
     def _continue(self, declared: Declared, claimed: claims.Claimed) -> None:
-        run = activate(self.services, declared, claimed, foreground=True)
+        history = load(self.services, [claimed]).get(claimed.id, [])
+        run = activate(self.services, declared, claimed, history, foreground=True)
         try:
             attend(run)
         except BaseException:

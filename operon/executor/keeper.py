@@ -9,6 +9,7 @@ import logging
 import random
 import threading
 from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
@@ -19,6 +20,7 @@ from sqlalchemy import exc
 from operon import registry
 from operon.engine.execution import activate
 from operon.engine.execution import attend
+from operon.engine.execution import load
 from operon.engine.record import timed_out
 from operon.engine.services import Services
 from operon.executor.heartbeat import Heartbeat
@@ -30,6 +32,7 @@ from operon.store import deadlines
 from operon.store import executors
 from operon.store import waits
 from operon.store.checkpoints import Lease
+from operon.store.checkpoints import Record
 from operon.store.claims import Claimed
 from operon.store.glance import ToDo
 from operon.store.glance import glance
@@ -312,7 +315,12 @@ class Keeper:
         return self._employ([claimed])
 
     def _employ(self, claimed: list[Claimed]) -> int:
-        """Give each run a thread, which dies with the process rather than hold it."""
+        """Give each run a thread, which dies with the process rather than hold it.
+
+        If their histories cannot be read, the heartbeat finds the runs again: their
+        rows say that they are here.
+        """
+        histories = load(self.services, claimed)
         for each in claimed:
             self.services.probe(Point.CLAIMED, each.id)
             if not self.services.active.enter(each.id):
@@ -322,18 +330,18 @@ class Keeper:
                 self._busy += 1
             name = f"operon-run-{each.id}"
             threading.Thread(
-                target=self._work, args=(each,), name=name, daemon=True
+                target=self._work,
+                args=(each, histories.get(each.id, [])),
+                name=name,
+                daemon=True,
             ).start()
         return len(claimed)
 
-    def _work(self, claimed: Claimed) -> None:
+    def _work(self, claimed: Claimed, history: Sequence[Record]) -> None:
         try:
             declared = registry.find(claimed.workflow, claimed.version)
             if declared is not None:
-                attend(activate(self.services, declared, claimed))
-        except exc.SQLAlchemyError as error:
-            # the heartbeat finds the run again: its row says that it is here
-            _logger.warning("run %r could not be loaded: %s", claimed.id, error)
+                attend(activate(self.services, declared, claimed, history))
         except BaseException:
             _logger.exception("run %r was left: the body ended the thread", claimed.id)
             self._release(claimed.lease, after=timedelta(seconds=1))

@@ -1,5 +1,6 @@
 """Checkpoints: the outcome of each operation, written once, under the fence."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -153,8 +154,17 @@ def _insertion(backend: Backend, *, fenced: bool, told: bool) -> Any:
 
 def history(connection: Connection, run_id: str) -> list[Record]:
     """Return everything recorded of *run_id*, in order of position."""
-    rows = connection.execute(_HISTORY, {"of": run_id}).mappings()
-    return [Record(**row) for row in rows]
+    return histories(connection, [run_id])[run_id]
+
+
+def histories(
+    connection: Connection, run_ids: Collection[str]
+) -> dict[str, list[Record]]:
+    """Return everything recorded of each of *run_ids*, in order of position."""
+    recorded: dict[str, list[Record]] = {run_id: [] for run_id in run_ids}
+    for run_id, *fields in connection.execute(_HISTORIES, {"of": list(run_ids)}):
+        recorded[run_id].append(Record(**dict(zip(_FIELDS, fields, strict=True))))
+    return recorded
 
 
 def find(connection: Connection, run_id: str, position: int) -> Record | None:
@@ -170,17 +180,11 @@ def list_of(session: Session, run_id: str) -> list[Checkpoint]:
     return list(session.scalars(query.order_by(Checkpoint.position)))
 
 
-_RECORDS = select(
-    Checkpoint.position,
-    Checkpoint.kind,
-    Checkpoint.name,
-    Checkpoint.output,
-    Checkpoint.error,
-    Checkpoint.codec,
-    Checkpoint.attempts,
-    Checkpoint.open_from,
-    Checkpoint.finished_at,
-)
-_HISTORY = _RECORDS.where(Checkpoint.run_id == bindparam("of")).order_by(
-    Checkpoint.position
+_FIELDS = (*_OUTCOME, "finished_at")
+_RECORDS = select(*(CHECKPOINTS.c[name] for name in _FIELDS))
+_HISTORIES = (
+    _RECORDS
+    .with_only_columns(CHECKPOINTS.c.run_id, *_RECORDS.selected_columns)
+    .where(CHECKPOINTS.c.run_id.in_(bindparam("of", expanding=True)))
+    .order_by(CHECKPOINTS.c.run_id, CHECKPOINTS.c.position)
 )
