@@ -22,7 +22,7 @@ from operon.queue import LEAST_URGENT
 from operon.queue import MOST_URGENT
 from operon.registry import Declared
 from operon.registry import find
-from operon.store.runs import NewRun
+from operon.store.starts import NewRun
 from operon.workflow import declaration_of
 
 

@@ -15,7 +15,8 @@ from operon.registry import OnConflict
 from operon.request import Request
 from operon.store import queues
 from operon.store import runs
-from operon.store.runs import Beginning
+from operon.store import starts
+from operon.store.starts import Beginning
 
 _MOST_TRIES = 100  # whoever holds the key must have ended meanwhile, each time
 
@@ -38,7 +39,7 @@ def enqueue(
     backend, clock = services.database.backend, services.clock
     for _ in range(_MOST_TRIES):
         beginning = Beginning()
-        if runs.insert_new(connection, backend, asked.new, beginning, clock=clock):
+        if starts.insert_new(connection, backend, asked.new, beginning, clock=clock):
             return asked.new.id
         found = _joined(services, connection, asked, on_conflict)
         if found is not None:
@@ -114,7 +115,7 @@ def _joined(
             return new.id
     if new.debounce_key is not None:
         backend, clock = services.database.backend, services.clock
-        return runs.debounce(connection, backend, new, clock=clock)
+        return starts.debounce(connection, backend, new, clock=clock)
     if new.deduplication_key is None:
         return None
     holder = runs.find_holder(connection, new.queue, new.deduplication_key)

@@ -39,7 +39,7 @@ from operon.store import claims
 from operon.store.checkpoints import Record
 from operon.store.claims import Claimed
 from operon.store.finishes import Finish
-from operon.store.runs import Beginning
+from operon.store.starts import Beginning
 
 
 def attend(run: ActiveRun) -> Finish | None:

@@ -31,7 +31,7 @@ from operon.store import deadlines
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import Record
 from operon.store.finishes import Finish
-from operon.store.runs import NewRun
+from operon.store.starts import NewRun
 from operon.store.waits import earliest
 
 _logger = logging.getLogger("operon.run")

@@ -12,8 +12,8 @@ from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.status import RunStatus
 from operon.store import claims
-from operon.store import runs
-from operon.store.runs import Beginning
+from operon.store import starts
+from operon.store.starts import Beginning
 
 
 def ensure_started(run: ActiveRun, *, lazily: bool) -> None:
@@ -40,7 +40,7 @@ def write_row(run: ActiveRun, beginning: Beginning, *, lazily: bool = False) -> 
     while True:
         try:
             with services.database.single() as connection:
-                written = runs.insert_new(
+                written = starts.insert_new(
                     connection,
                     services.database.backend,
                     run.new,

@@ -15,8 +15,8 @@ from operon.engine.steps import perform
 from operon.engine.unit_of_work import unit_of_work
 from operon.status import RunStatus
 from operon.store import checkpoints
-from operon.store import runs
-from operon.store.runs import Beginning
+from operon.store import starts
+from operon.store.starts import Beginning
 from operon.transaction import Invocation
 
 _READ_ONLY = "25006"  # SQLSTATE
@@ -121,6 +121,6 @@ def _claim_id(run: ActiveRun, connection: Connection) -> None:
     beginning = Beginning(
         status=RunStatus.SUCCEEDED, executor=run.lease.executor, epoch=1
     )
-    runs.insert_first(
+    starts.insert_first(
         connection, services.database.backend, run.new, beginning, clock=services.clock
     )

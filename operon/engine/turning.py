@@ -18,8 +18,9 @@ from operon.errors import RunConflictError
 from operon.request import Request
 from operon.store import finishes
 from operon.store import runs
+from operon.store import starts
 from operon.store import waits
-from operon.store.runs import Beginning
+from operon.store.starts import Beginning
 from operon.store.waits import Wait
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ def go_on(run: ActiveRun, asked: Request) -> None:
             )
             if not ended:
                 return False
-            if not runs.insert_new(
+            if not starts.insert_new(
                 connection, database.backend, successor, Beginning(), clock=clock
             ):
                 taken = RunConflictError(successor.id, "exists already")
@@ -78,7 +79,7 @@ def go_on(run: ActiveRun, asked: Request) -> None:
     run.services.tell(run.run_id)
 
 
-def _inherited(connection: Connection, run: ActiveRun, asked: Request) -> runs.NewRun:
+def _inherited(connection: Connection, run: ActiveRun, asked: Request) -> starts.NewRun:
     """Return the row of the successor, with what the chain hands on."""
     inheritance = runs.inheritance(connection, run.run_id)
     return replace(

@@ -38,8 +38,8 @@ from operon.store import waits
 from operon.store.checkpoints import Lease
 from operon.store.executors import Presence
 from operon.store.finishes import Finish
-from operon.store.runs import NewRun
 from operon.store.runs import Result
+from operon.store.starts import NewRun
 from operon.transaction import Invocation
 
 _TURN_POLL = 0.02  # seconds

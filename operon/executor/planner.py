@@ -25,11 +25,11 @@ from operon.errors import OperonError
 from operon.request import Request
 from operon.request import StartOptions
 from operon.request import request
-from operon.store import runs
 from operon.store import schedules
-from operon.store.runs import Beginning
+from operon.store import starts
 from operon.store.schedules import Rule
 from operon.store.schedules import Standing
+from operon.store.starts import Beginning
 
 _logger = logging.getLogger("operon.executor")
 
@@ -110,7 +110,7 @@ def start_at(
     """
     which = tick.isoformat() if beside is None else f"trigger/{beside}"
     asked = _asked(services, rule, tick, f"schedule/{rule.name}/{which}")
-    runs.insert_new(
+    starts.insert_new(
         connection,
         services.database.backend,
         asked.new,

@@ -373,6 +373,12 @@ def present(*, told: bool) -> ColumnElement[datetime]:
     return func.clock_timestamp(type_=UTCDateTime())
 
 
+def present_in(parameter: str) -> ColumnElement[datetime]:
+    """Return the server's time and the duration that *parameter* holds, likewise."""
+    later = func.clock_timestamp() + bindparam(parameter, type_=Interval())
+    return type_coerce(later, UTCDateTime())
+
+
 def insert_unless_there(backend: Backend, table: Table) -> Any:
     """Return an INSERT into *table* that does nothing where a unique key is taken.
 

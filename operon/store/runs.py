@@ -1,14 +1,13 @@
-"""Runs as rows: writing new ones and reading them.
+"""Runs as rows, to be read.
 
-Who may work on a run is `claims`; what an operator does to one is `control`.
+New ones are written by `starts`, their ends by `finishes`. Who may work on a run is
+`claims`; what an operator does to one is `control`.
 """
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import asdict
 from dataclasses import dataclass
 from datetime import datetime
-from datetime import timedelta
 from typing import Any
 from typing import cast
 
@@ -20,77 +19,19 @@ from sqlalchemy import and_
 from sqlalchemy import cast as cast_sql
 from sqlalchemy import exists
 from sqlalchemy import func
-from sqlalchemy import insert as plain_insert
 from sqlalchemy import literal
 from sqlalchemy import literal_column
-from sqlalchemy import null
 from sqlalchemy import select
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
-from operon.clock import Clock
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
 from operon.status import LIVE
 from operon.status import RunStatus
-from operon.store.dialect import Backend
-from operon.store.dialect import insert_unless_there
 
 RUNS = cast("Table", WorkflowRun.__table__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewRun:
-    """What is known of a run when it is asked for."""
-
-    id: str
-    workflow: str
-    version: int
-    input: str
-    fingerprint: str
-    codec: str | None = None
-    queue: str = "default"
-    priority: int = 0
-    partition: str | None = None
-    deduplication_key: str | None = None
-    debounce_key: str | None = None
-    delay: timedelta = timedelta(0)
-    """How long it may not be claimed."""
-    timeout: timedelta | None = None
-    """How long it may take, from its first claim, or from now if it begins at once."""
-    deadline_at: datetime | None = None
-    """When its parent has to end, and it with it."""
-    principal: Mapping[str, Any] | None = None
-    attributes: Mapping[str, Any] | None = None
-    parent_id: str | None = None
-    root_id: str | None = None
-    chain_id: str | None = None
-    code_version: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beginning:
-    """The state in which a new run's row is written.
-
-    One of three: enqueued (an executor will claim it), running (its starter has
-    claimed it already), or final (everything happens in one commit).
-    """
-
-    status: RunStatus = RunStatus.ENQUEUED
-    executor: str | None = None
-    epoch: int = 0
-    output: str | None = None
-    error: str | None = None
-    outcome_codec: str | None = None
-
-
-@dataclass(frozen=True)
-class Written:
-    """What the database made of a new run's times."""
-
-    created_at: datetime
-    deadline_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,60 +62,6 @@ def status_is(*statuses: RunStatus) -> ColumnElement[bool]:
     return RUNS.c.status == words[0] if len(words) == 1 else RUNS.c.status.in_(words)
 
 
-def insert_new(
-    connection: Connection,
-    backend: Backend,
-    new: NewRun,
-    beginning: Beginning,
-    *,
-    clock: Clock,
-    lazily: bool = False,
-) -> Written | None:
-    """Write the row of *new* unless its id, or a key that it holds alone, is taken.
-
-    Args:
-        connection: Its transaction is not poisoned by an id that is taken.
-        backend: The database's manners.
-        new: The run.
-        beginning: The state it is written in.
-        clock: Tells the time of creation.
-        lazily: Let COMMIT return before the row is durable, where the database can;
-            the next synchronous commit makes it so. Only for a row that nobody was
-            told of, in a transaction of its own.
-
-    Returns:
-        What the database made of it, or None if nothing was written.
-    """
-    insertion = (
-        insert_unless_there(backend, RUNS)
-        .values(_values(backend, new, beginning, clock))
-        .returning(
-            RUNS.c.created_at,
-            RUNS.c.deadline_at,
-            *(backend.lazy_commit() if lazily else ()),
-        )
-    )
-    row = connection.execute(insertion).one_or_none()
-    return None if row is None else Written(row.created_at, row.deadline_at)
-
-
-def insert_first(
-    connection: Connection,
-    backend: Backend,
-    new: NewRun,
-    beginning: Beginning,
-    *,
-    clock: Clock,
-) -> None:
-    """Write the row of *new* as the first statement of a transaction.
-
-    A plain INSERT: a duplicate waits for the transaction that came first, and is
-    then refused by the primary key at every isolation level.
-    """
-    values = _values(backend, new, beginning, clock)
-    connection.execute(plain_insert(RUNS).values(values))
-
-
 def find(session: Session, run_id: str) -> WorkflowRun | None:
     """Return the row of *run_id*, or None."""
     return session.get(WorkflowRun, run_id, populate_existing=True)
@@ -186,36 +73,6 @@ def find_holder(connection: Connection, queue: str, key: str) -> str | None:
         RUNS.c.queue == queue, RUNS.c.deduplication_key == key, status_is(*LIVE)
     )
     found: str | None = connection.scalar(query)
-    return found
-
-
-def debounce(
-    connection: Connection, backend: Backend, new: NewRun, *, clock: Clock
-) -> str | None:
-    """Give the run that holds the debounce key of *new* its input, and more time.
-
-    Returns:
-        The id of that run, or None if none is still waiting to begin.
-    """
-    statement = (
-        update(RUNS)
-        .where(
-            RUNS.c.queue == new.queue,
-            RUNS.c.debounce_key == new.debounce_key,
-            status_is(RunStatus.ENQUEUED),
-            RUNS.c.started_at.is_(None),
-        )
-        .values(
-            workflow=new.workflow,
-            version=new.version,
-            input=new.input,
-            codec=new.codec,
-            fingerprint=new.fingerprint,
-            due_at=backend.after(clock, new.delay),
-        )
-        .returning(RUNS.c.id)
-    )
-    found: str | None = connection.scalar(statement)
     return found
 
 
@@ -372,24 +229,3 @@ def _sqlite_condition(key: str, value: Attribute) -> ColumnElement[bool]:
         member.c.type.in_(kinds[type(value)]),
         cast_sql(member.c.atom, Text) == wanted,
     )
-
-
-def _values(
-    backend: Backend, new: NewRun, beginning: Beginning, clock: Clock
-) -> dict[str, Any]:
-    now = backend.now(clock)
-    waits = beginning.status is RunStatus.ENQUEUED
-    begins: dict[str, Any] = {"started_at": null() if waits else now}
-    if new.timeout is not None and not waits:  # it counts from now, so it is told
-        begins["timeout"] = null()
-        begins["deadline_at"] = backend.after(clock, new.timeout)
-    given = {name: value for name, value in asdict(new).items() if name != "delay"}
-    return {
-        **given,
-        **asdict(beginning),
-        **begins,
-        "recoveries": 0,
-        "due_at": backend.after(clock, new.delay) if new.delay else now,
-        "created_at": now,
-        "finished_at": now if beginning.status.is_final else null(),
-    }

@@ -27,11 +27,11 @@ from operon.request import request
 from operon.status import RunStatus
 from operon.store import checkpoints
 from operon.store import claims
-from operon.store import runs
+from operon.store import starts
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import Record
 from operon.store.dialect import PostgreSQL
-from operon.store.runs import Beginning
+from operon.store.starts import Beginning
 from tests.engine import seam
 from tests.engine.seam import Disturbed
 from tests.engine.seam import orders
@@ -258,7 +258,9 @@ def _started(operon):
     running = Beginning(status=RunStatus.RUNNING, executor=services.executor, epoch=1)
     with services.database.transaction() as connection:
         backend = services.database.backend
-        assert runs.insert_new(connection, backend, new, running, clock=services.clock)
+        assert starts.insert_new(
+            connection, backend, new, running, clock=services.clock
+        )
     return services
 
 
