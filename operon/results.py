@@ -65,6 +65,19 @@ class Results:
 
         return insist(self.clock, self.patience, read)
 
+    def latest(self, run_id: str) -> tuple[str, Result]:
+        """Return the run that goes on for *run_id*, and what it has come to.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            DatabaseUnavailableError: It could not be read in time.
+        """
+        found = self.get(run_id)
+        while found.continued_as is not None:  # as it may while one looks
+            run_id = self.newest(run_id)
+            found = self.get(run_id)
+        return run_id, found
+
     def find(self, run_id: str) -> Result | None:
         """Return what *run_id* has come to, or None if there is no such run.
 
@@ -97,10 +110,9 @@ class Results:
         began = self.clock.monotonic()
         pause, never = _FIRST_POLL, threading.Event()
         while True:
-            found = self.get(run_id)
-            if found.continued_as is not None:
-                run_id, pause = self.newest(run_id), _FIRST_POLL
-                continue
+            known, (run_id, found) = run_id, self.latest(run_id)
+            if run_id != known:
+                pause = _FIRST_POLL
             if found.status.is_final:
                 return found
             meanwhile(run_id, found)

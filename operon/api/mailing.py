@@ -141,10 +141,7 @@ class Mailing(Part):
         Raises:
             RunNotFoundError: There is no such run.
         """
-        results = self._ready().results
-        found = results.get(run_id)
-        if found.continued_as is not None:
-            found = results.get(results.newest(run_id))
+        _, found = self._ready().results.latest(run_id)
         return found.status
 
     def result_of(self, run_id: str, timeout: timedelta | None) -> Any:

@@ -23,6 +23,7 @@ from operon.hooks import Point
 from operon.models import Checkpoint
 from operon.models import Message
 from operon.models import WorkflowRun
+from operon.status import RunStatus
 from operon.store import runs as stored_runs
 from tests.engine.facts import count
 from tests.engine.facts import history
@@ -38,6 +39,7 @@ from tests.engine.turned import TurnedClock
 from tests.engine.turned import await_status
 from tests.engine.turned import end_elsewhere
 from tests.engine.turned import turn
+from tests.engine.waits import await_waiting
 from tests.processes import eventually
 from tests.shop import ThreeSteps
 from tests.shop import create_shop
@@ -339,6 +341,27 @@ def test_messages_sent_before_a_run_goes_on_are_kept_for_its_successors(operon):
     with Session(operon.engine) as session:
         read = list(session.scalars(select(Message.received_by).order_by(Message.id)))
     assert read == ["root", "root~2", "root~3"]
+
+
+def test_a_chain_that_goes_on_while_somebody_looks_has_not_ended(operon, monkeypatch):
+    operon.launch()
+    handle = operon.start(ChainListens(3, []), id="root")
+    handle.send("talk", "a")
+    await_waiting(operon, "root~2")
+    newest = stored_runs.newest
+
+    def too_late(connection: Any, run_id: str) -> str:
+        found = newest(connection, run_id)
+        if found == "root~2":
+            handle.send("talk", "b")
+            await_waiting(operon, "root~3")
+        return found
+
+    monkeypatch.setattr(stored_runs, "newest", too_late)
+
+    assert handle.status() is RunStatus.WAITING
+    handle.send("talk", "c")
+    assert len(handle.result(SOON)) == 3
 
 
 def test_events_and_streams_continue_under_any_id(operon):
