@@ -169,6 +169,7 @@ class Process:
             made, self._made, self._ready = self._made, None, None
         if made is not None:
             made.executor.shut_down(timeout)
+            made.services.database.close()
 
     def begin_anew(self) -> None:
         """Forget, in a forked child, what belongs to the parent."""

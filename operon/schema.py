@@ -32,7 +32,7 @@ from sqlalchemy import table
 from operon.errors import ConfigurationError
 from operon.errors import SchemaError
 from operon.models import Base
-from operon.store.dialect import BEGIN_OPTION
+from operon.store.begin import BEGIN_OPTION
 
 REVISIONS: Final = ("operon_0001", "operon_0002")
 """Every revision this code knows, the oldest first; one per file of `locations()`."""

@@ -84,7 +84,7 @@ class Finisher:
 
     def _write(self, batch: Sequence[Finish]) -> set[str]:
         backend = self.database.backend
-        with self.database.single() as connection:
+        with self.database.direct(lazily=True) as connection:
             written = finishes.finish(connection, backend, batch, clock=self.clock)
         missing = [how for how in batch if how.lease.run_id not in written]
         written |= self._written_before(missing)

@@ -55,8 +55,6 @@ class Unit(Protocol):
     touched: bool
     """Whether any statement was sent."""
     rolled_back: bool
-    suffix: str
-    """What ends the statement that carries the record: COMMIT, where it can."""
     first_error: BaseException | None
 
     def refuse_unless_ending(self, call: str) -> None:
@@ -131,7 +129,7 @@ def guarded(factory: sessionmaker[Any]) -> Callable[..., GuardedSession]:
 
 def watch(engine: Engine) -> None:
     """Let the units of work on *engine* see what happens on their connections."""
-    event.listen(engine, "before_cursor_execute", _before_execute, retval=True)
+    event.listen(engine, "before_cursor_execute", _before_execute)
     event.listen(engine, "commit", _on_commit)
     event.listen(engine, "rollback", _on_rollback)
     event.listen(engine, "rollback_savepoint", _on_rollback_savepoint)
@@ -145,17 +143,14 @@ def _unit(connection: Connection | None) -> Unit | None:
     return connection.get_execution_options().get(UNIT_OPTION)
 
 
-def _before_execute(
-    connection: Connection, _: Any, statement: str, parameters: Any, *__: Any
-) -> tuple[str, Any]:
+def _before_execute(connection: Connection, _: Any, statement: str, *__: Any) -> None:
     unit = _unit(connection)
     if unit is None:
-        return statement, parameters
+        return
     unit.touched = True
     words = transaction_control(statement)
     if words is not None:
         unit.refuse(f"the statement {words.upper()!r}")
-    return statement + unit.suffix, parameters
 
 
 def _on_commit(connection: Connection) -> None:

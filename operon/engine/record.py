@@ -30,6 +30,7 @@ from operon.hooks import Point
 from operon.store import checkpoints
 from operon.store import deadlines
 from operon.store.checkpoints import Record
+from operon.store.direct import Direct
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Checkpointing:
         self._isolation = isolation
         self._fenced = fenced
 
-    def __call__(self, connection: Connection) -> None:
+    def __call__(self, connection: Connection | Direct) -> None:
         """Send it as part of the transaction of *connection*."""
         run = self._run
         open_from = run.open_from(self.recorded.position)

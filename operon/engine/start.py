@@ -39,7 +39,7 @@ def write_row(run: ActiveRun, beginning: Beginning, *, lazily: bool = False) -> 
     services, patience, in_doubt = run.services, RunPatience(run), False
     while True:
         try:
-            with services.database.single() as connection:
+            with services.database.direct(lazily=lazily) as connection:
                 written = starts.insert_new(
                     connection,
                     services.database.backend,

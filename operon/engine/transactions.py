@@ -16,6 +16,8 @@ from operon.engine.unit_of_work import unit_of_work
 from operon.status import RunStatus
 from operon.store import checkpoints
 from operon.store import starts
+from operon.store.dialect import driver_of
+from operon.store.direct import Direct
 from operon.store.starts import Beginning
 from operon.transaction import Invocation
 
@@ -121,6 +123,11 @@ def _claim_id(run: ActiveRun, connection: Connection) -> None:
     beginning = Beginning(
         status=RunStatus.SUCCEEDED, executor=run.lease.executor, epoch=1
     )
+    backend = services.database.backend
     starts.insert_first(
-        connection, services.database.backend, run.new, beginning, clock=services.clock
+        Direct(driver_of(connection), backend.dialect),
+        backend,
+        run.new,
+        beginning,
+        clock=services.clock,
     )

@@ -23,9 +23,11 @@ from operon.engine.rejected import Rejected
 from operon.engine.services import Services
 from operon.errors import CommitInStepError
 from operon.hooks import Point
+from operon.store.dialect import driver_of
+from operon.store.direct import Direct
 
-Send = Callable[[Connection], None]
-"""Sends the statements that belong right before COMMIT."""
+Send = Callable[[Direct], None]
+"""Sends the statement that belongs right before COMMIT."""
 
 _DOOMING = {Fault.CONFLICT, Fault.LOST}
 """What no savepoint undoes: the step begins anew, whatever its code made of it."""
@@ -50,7 +52,6 @@ class UnitOfWork:
         self.flushing = False
         self.touched = False
         self.rolled_back = False
-        self.suffix = ""
         self.refusal: CommitInStepError | None = None
         self.first_error: BaseException | None = None
         self._first_fault = Fault.USER
@@ -61,10 +62,12 @@ class UnitOfWork:
         self.session: GuardedSession = services.sessions(bind=connection)
         self.session.operon_unit = self
 
-    def begin(self) -> None:
+    def begin(self, isolation: str, *, read_only: bool) -> None:
         """Open the transaction, so that nothing about it can be changed any more."""
         self.session.begin()
         self.session.connection()
+        backend = self._services.database.backend
+        backend.begin(self.connection, isolation, read_only=read_only)
         self.connection.execution_options(**{UNIT_OPTION: self})
         self._services.probe(Point.BEGAN, self._run_id)
 
@@ -93,16 +96,16 @@ class UnitOfWork:
             return
         self._sent = True
         database = self._services.database
-        together = database.backend.commit_suffix != ""
+        together = database.backend.commits_with_last
+        driver = driver_of(connection)
         with (
-            database.commits.watched(connection),
-            database.backend.committing(connection),
+            database.commits.watched(driver),
+            database.backend.committing(driver) as last,
         ):
             self._services.renew(connection)
             if together:
                 self._services.probe(Point.RECORDED, self._run_id)
-            self.suffix = database.backend.commit_suffix
-            self._send(connection)
+            self._send(last)
             if not together:
                 self._services.probe(Point.RECORDED, self._run_id)
 
@@ -197,27 +200,23 @@ def unit_of_work(
         Rejected: The database did not take the transaction.
     """
     with ExitStack() as stack:
-        connection = _connect(services, stack, isolation=isolation)
+        connection = _connect(services, stack)
         if read_only:
             backend = services.database.backend
-            stack.enter_context(backend.read_only(connection))
+            stack.enter_context(backend.reading_only(connection))
         unit = UnitOfWork(services, connection, step=step, run_id=run_id)
         stack.callback(unit.end)
         try:
-            unit.begin()
+            unit.begin(isolation, read_only=read_only)
             yield unit
         except Exception as error:  # noqa: BLE001 - the unit judges whatever a step raises
             unit.judge(error)
 
 
-def _connect(services: Services, stack: ExitStack, *, isolation: str) -> Connection:
-    backend = services.database.backend
-    stack.enter_context(backend.writing())
+def _connect(services: Services, stack: ExitStack) -> Connection:
+    stack.enter_context(services.database.backend.writing())
     try:
         connection = stack.enter_context(services.database.steps.connect())
-        level = backend.step_isolation(isolation)
-        if level is not None:
-            connection.execution_options(isolation_level=level)
     except exc.SQLAlchemyError as error:
         raise Rejected(classify(error), sent=False) from error
     return connection

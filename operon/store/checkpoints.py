@@ -20,6 +20,8 @@ from operon.models import Checkpoint
 from operon.status import RunStatus
 from operon.store.dialect import Backend
 from operon.store.dialect import present
+from operon.store.direct import Direct
+from operon.store.direct import Statement
 from operon.store.runs import RUNS
 
 CHECKPOINTS = cast("Table", Checkpoint.__table__)
@@ -64,16 +66,14 @@ def still_held(lease: Lease) -> ColumnElement[bool]:
     )
 
 
-FENCE = (
-    select(RUNS.c.epoch)
-    .where(
-        RUNS.c.id == bindparam("held_id"),
-        RUNS.c.epoch == bindparam("held_epoch"),
-        RUNS.c.status == RunStatus.RUNNING,
-    )
-    .with_for_update(read=True)
-    .scalar_subquery()
+IS_HELD = (
+    (RUNS.c.id == bindparam("held_id"))
+    & (RUNS.c.epoch == bindparam("held_epoch"))
+    & (RUNS.c.status == RunStatus.RUNNING)
 )
+"""The condition that a lease is the newest claim of a running run; see `held`."""
+
+FENCE = select(RUNS.c.epoch).where(IS_HELD).with_for_update(read=True).scalar_subquery()
 """The epoch of a lease while it is the newest claim of a running run.
 
 Otherwise NULL, which the NOT NULL column it is written to refuses. FOR SHARE reads
@@ -87,12 +87,12 @@ Source:
 
 
 def held(lease: Lease) -> dict[str, Any]:
-    """Return the parameters by which `FENCE` knows *lease*."""
+    """Return the parameters by which `IS_HELD` and `FENCE` know *lease*."""
     return {"held_id": lease.run_id, "held_epoch": lease.epoch}
 
 
 def record(
-    connection: Connection,
+    connection: Connection | Direct,
     backend: Backend,
     lease: Lease,
     outcome: Record,
@@ -134,22 +134,22 @@ def record(
         "isolation": isolation,
         "started_at": started_at,
     }
-    statement = _insertion(backend, fenced=fenced, told=now is not None)
-    recorded: datetime = connection.execute(statement, values).scalar_one()
-    return recorded
+    statement = _insertion(backend, tuple(values), fenced=fenced)
+    [(recorded,)] = statement.rows(connection, values)
+    return cast("datetime", recorded)
 
 
 @lru_cache(maxsize=64)
-def _insertion(backend: Backend, *, fenced: bool, told: bool) -> Any:
-    """Return the statement that writes a checkpoint, made once: it is the hot path."""
+def _insertion(backend: Backend, names: tuple[str, ...], *, fenced: bool) -> Statement:
+    """Return the statement that writes a checkpoint from values for *names*."""
     written = insert(CHECKPOINTS).values(
-        finished_at=present(told=told),
+        finished_at=present(told="now" in names),
         transaction_id=backend.transaction_id(),
         snapshot=backend.snapshot(),
     )
     if fenced:
         written = written.values(epoch=FENCE)
-    return written.returning(CHECKPOINTS.c.finished_at)
+    return backend.statement(written.returning(CHECKPOINTS.c.finished_at), names)
 
 
 def history(connection: Connection, run_id: str) -> list[Record]:

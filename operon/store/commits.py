@@ -4,8 +4,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
-
-from sqlalchemy import Connection
+from typing import Any
 
 from operon.clock import Clock
 from operon.store.dialect import Backend
@@ -23,23 +22,23 @@ class CommitWatch:
         self._clock = clock
         self._limit = limit.total_seconds()
         self._mutex = threading.Lock()
-        self._since: dict[Connection, float] = {}
+        self._since: dict[Any, float] = {}
 
     @contextmanager
-    def watched(self, connection: Connection) -> Generator[None, None, None]:
-        """Watch the commit of *connection* within the block."""
+    def watched(self, driver: Any) -> Generator[None, None, None]:
+        """Watch the commit of the driver's connection *driver* within the block."""
         with self._mutex:
-            self._since[connection] = self._clock.monotonic()
+            self._since[driver] = self._clock.monotonic()
         try:
             yield
         finally:
             with self._mutex:
-                del self._since[connection]
+                del self._since[driver]
 
     def cut_overdue(self, backend: Backend) -> None:
         """Break every connection whose COMMIT takes longer than the limit."""
         oldest = self._clock.monotonic() - self._limit
         with self._mutex:
-            for connection, since in self._since.items():
+            for driver, since in self._since.items():
                 if since < oldest:
-                    backend.cut(connection)
+                    backend.cut(driver)

@@ -20,10 +20,13 @@ from sqlalchemy.orm import Session
 
 from operon.errors import ConfigurationError
 from operon.errors import MisuseError
+from operon.store.begin import BEGIN_OPTION
+from operon.store.begin import manage_sqlite
 from operon.store.commits import CommitWatch
-from operon.store.dialect import BEGIN_OPTION
 from operon.store.dialect import backend_of
-from operon.store.dialect import manage_sqlite
+from operon.store.dialect import driver_of
+from operon.store.direct import Direct
+from operon.store.kept import KeptConnections
 
 
 class Database:
@@ -40,6 +43,7 @@ class Database:
         self, engine: Engine, *, commits: CommitWatch, manages_sqlite: bool = True
     ) -> None:
         self.backend = backend_of(engine)
+        self._kept = KeptConnections(engine, self.backend.isolate)
         self.commits = commits
         self.engine = engine
         _refuse_unfit(engine)
@@ -59,7 +63,7 @@ class Database:
         """Open a transaction of Operon's own; it commits when the block ends."""
         with self.backend.writing(), self._own.connect() as connection:
             yield connection
-            with self.commits.watched(connection):
+            with self.commits.watched(driver_of(connection)):
                 connection.commit()
 
     @contextmanager
@@ -72,10 +76,29 @@ class Database:
         with (
             self.backend.writing(),
             self._single.connect() as connection,
-            self.commits.watched(connection),
+            self.commits.watched(driver_of(connection)),
         ):
             yield connection
             connection.commit()
+
+    @contextmanager
+    def direct(self, *, lazily: bool = False) -> Generator[Direct, None, None]:
+        """Lend a way for one statement that is a transaction by itself.
+
+        As `single`, for statements made once; *lazily*, SQLite's COMMIT does not
+        wait for the disk, as PostgreSQL's does not if the statement says so.
+        """
+        with (
+            self.backend.writing(),
+            self._kept.one() as driver,
+            self.commits.watched(driver),
+        ):
+            self.backend.pace(driver, lazily=lazily)
+            yield Direct(driver, self.backend.dialect)
+
+    def close(self) -> None:
+        """Close what is kept beside the engine's pool."""
+        self._kept.close()
 
     @contextmanager
     def reading(self) -> Generator[Connection, None, None]:

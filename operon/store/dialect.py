@@ -5,9 +5,7 @@ Everything else in `store` is written once, in SQLAlchemy's own terms, and asks 
 same. Nothing here knows what a step or an executor is.
 """
 
-import random
-import sqlite3
-import time
+from collections.abc import Collection
 from collections.abc import Generator
 from collections.abc import Hashable
 from collections.abc import Sequence
@@ -19,45 +17,47 @@ from datetime import datetime
 from datetime import timedelta
 from typing import Any
 from typing import Protocol
-from typing import cast
 
 from sqlalchemy import BigInteger
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
+from sqlalchemy import Dialect
 from sqlalchemy import Engine
 from sqlalchemy import Interval
 from sqlalchemy import Table
 from sqlalchemy import Text
 from sqlalchemy import bindparam
-from sqlalchemy import event
 from sqlalchemy import func
 from sqlalchemy import literal
 from sqlalchemy import literal_column
 from sqlalchemy import type_coerce
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.engine.interfaces import IsolationLevel
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from operon.clock import Clock
 from operon.errors import ConfigurationError
 from operon.models import UTCDateTime
+from operon.store.begin import BEGIN_OPTION
+from operon.store.direct import Direct
+from operon.store.direct import Statement
 from operon.store.fair_lock import FairLock
-
-BEGIN_OPTION = "operon_begin"
-"""Execution option of a connection: how SQLite begins, IMMEDIATE unless told."""
 
 
 class Backend(Hashable, Protocol):
     """The manners of one database."""
 
     name: str
+    dialect: Dialect
     own_isolation: IsolationLevel
     """The isolation level of Operon's own transactions."""
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
         """Return the present time as an expression; *clock* may override it."""
+        ...
+
+    def statement(self, clause: Any, names: Collection[str]) -> Statement:
+        """Return *clause*, whose executions are given *names*, for `Direct`."""
         ...
 
     def told(self, clock: Clock) -> datetime | None:
@@ -80,35 +80,43 @@ class Backend(Hashable, Protocol):
         """Return what RETURNING needs, so that COMMIT does not wait for the disk."""
         ...
 
-    def step_isolation(self, level: str) -> IsolationLevel | None:
-        """Return what to set on a step's connection; None: there is only one level."""
+    def begin(self, connection: Connection, level: str, *, read_only: bool) -> None:
+        """Begin the transaction of a step, whose *connection* knows that it does."""
+        ...
+
+    def reading_only(self, connection: Connection) -> AbstractContextManager[None]:
+        """Let *connection* begin as a reader within the block."""
         ...
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the right to write, where this process must take turns."""
         ...
 
-    commit_suffix: str
-    """What to add to the last statement, so that COMMIT is part of its message."""
+    commits_with_last: bool
+    """Whether COMMIT leaves together with the last statement of a transaction."""
 
-    def committing(self, connection: Connection) -> AbstractContextManager[None]:
-        """Execute the last statement of a transaction in the block.
+    def committing(self, driver: Any) -> AbstractContextManager[Direct]:
+        """Lend a way for the last statement; roll back if the block raises.
 
-        With `commit_suffix` added to it, the transaction has ended when the block
-        ends; without, the caller's own COMMIT is still to come.
+        If `commits_with_last`, it has ended when the statement has been executed;
+        else the caller's own COMMIT is still to come.
         """
-        ...
-
-    def read_only(self, connection: Connection) -> AbstractContextManager[None]:
-        """Let the database refuse every write on *connection* within the block."""
         ...
 
     def in_transaction(self, connection: Connection) -> bool:
         """Tell whether the database still has the connection's transaction open."""
         ...
 
-    def cut(self, connection: Connection) -> None:
-        """Break the connection from another thread, without asking the server."""
+    def cut(self, driver: Any) -> None:
+        """Break a connection from another thread, without asking the server."""
+        ...
+
+    def isolate(self, driver: Any) -> None:
+        """Make each statement on *driver* a transaction by itself."""
+        ...
+
+    def pace(self, driver: Any, *, lazily: bool) -> None:
+        """Let commits on *driver* wait for the disk, or not if *lazily*."""
         ...
 
 
@@ -116,8 +124,15 @@ class PostgreSQL:
     """PostgreSQL 13 and newer through psycopg 3."""
 
     name = "postgresql"
-    commit_suffix = "; COMMIT"
+    commits_with_last = True
     own_isolation: IsolationLevel = "READ COMMITTED"
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+
+    def statement(self, clause: Any, names: Collection[str]) -> Statement:
+        """Make it as psycopg wants it."""
+        return Statement(clause, self.dialect, names)
 
     def told(self, clock: Clock) -> datetime | None:
         """Return the time of a clock that is turned, and of no other."""
@@ -157,41 +172,31 @@ class PostgreSQL:
         """
         return [func.set_config("synchronous_commit", "off", literal(value=True))]
 
-    def step_isolation(self, level: str) -> IsolationLevel | None:
-        """Return *level*: psycopg sends it with BEGIN, at no cost."""
-        return cast("IsolationLevel", level)
+    def begin(self, connection: Connection, level: str, *, read_only: bool) -> None:
+        """Send BEGIN before psycopg would: it need not be told the level first."""
+        from operon.store.exchange import Opening  # noqa: PLC0415 - needs psycopg
+
+        Opening(driver_of(connection), self.dialect).begin(level, read_only=read_only)
+
+    def reading_only(self, connection: Connection) -> AbstractContextManager[None]:
+        """Do nothing: BEGIN says it."""
+        del connection
+        return nullcontext()
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold nothing: PostgreSQL's writers do not wait for each other here."""
         return nullcontext()
 
     @contextmanager
-    def committing(self, connection: Connection) -> Generator[None, None, None]:
-        """Send one simple query: the record and COMMIT leave in one write.
+    def committing(self, driver: Any) -> Generator[Direct, None, None]:
+        """Send the last statement and COMMIT in one write.
 
-        Two messages could be torn apart by a process that is frozen between them,
-        and the server would wait for the second with the fence's lock held, which
-        none of its timeouts counts as idle. If the record is refused, the server
-        skips COMMIT.
-
-        Source:
-            PostgreSQL, "Message Flow: Multiple Statements in a Simple Query".
+        If the statement is refused, the server skips COMMIT.
         """
-        from psycopg import ClientCursor  # noqa: PLC0415 - SQLite needs no psycopg
+        from operon.store.exchange import Closing  # noqa: PLC0415 - needs psycopg
 
-        driver = driver_of(connection)
-        usual, driver.cursor_factory = driver.cursor_factory, ClientCursor
-        try:
-            with _rolled_back_on_error(driver):
-                yield
-        finally:
-            driver.cursor_factory = usual
-
-    @contextmanager
-    def read_only(self, connection: Connection) -> Generator[None, None, None]:
-        """Begin READ ONLY, which psycopg sends with BEGIN."""
-        connection.execution_options(postgresql_readonly=True)
-        yield
+        with _rolled_back_on_error(driver):
+            yield Closing(driver, self.dialect)
 
     def in_transaction(self, connection: Connection) -> bool:
         """Ask the driver, which reads it off every answer of the server."""
@@ -201,27 +206,39 @@ class PostgreSQL:
             return False
         return bool(driver.info.transaction_status != idle)
 
-    def cut(self, connection: Connection) -> None:
+    def cut(self, driver: Any) -> None:
         """Shut the socket down, so that whoever waits on it wakes with an error."""
         import os  # noqa: PLC0415 - only here, on a path that is almost never taken
         import socket  # noqa: PLC0415 - as above
 
         with (
             suppress(Exception),  # it was lost meanwhile: nobody waits on it
-            socket.socket(fileno=os.dup(driver_of(connection).fileno())) as twin,
+            socket.socket(fileno=os.dup(driver.fileno())) as twin,
         ):
             twin.shutdown(socket.SHUT_RDWR)
+
+    def isolate(self, driver: Any) -> None:
+        """Let the driver begin nothing."""
+        driver.autocommit = True
+
+    def pace(self, driver: Any, *, lazily: bool) -> None:
+        """Do nothing: the statement says it by `lazy_commit`, at no cost."""
 
 
 class SQLite:
     """SQLite 3.35 and newer, in WAL mode, with BEGIN IMMEDIATE."""
 
     name = "sqlite"
-    commit_suffix = ""
+    commits_with_last = False
     own_isolation: IsolationLevel = "SERIALIZABLE"
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
         self.lock = FairLock()
+
+    def statement(self, clause: Any, names: Collection[str]) -> Statement:
+        """Make it with named parameters, which need no order."""
+        return Statement(clause, sqlite.dialect(paramstyle="named"), names)
 
     def told(self, clock: Clock) -> datetime:
         """Return this machine's clock: every process on the file shares it."""
@@ -249,21 +266,21 @@ class SQLite:
         """Return nothing: every COMMIT of a connection waits as its pragma says."""
         return ()
 
-    def step_isolation(self, level: str) -> IsolationLevel | None:
-        """Return None: every transaction is serializable."""
-        del level
-        return None
+    def begin(self, connection: Connection, level: str, *, read_only: bool) -> None:
+        """Do nothing: SQLAlchemy's event has, and every level is serializable."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the process's turn to write."""
         return self.lock
 
-    def committing(self, connection: Connection) -> AbstractContextManager[None]:
+    @contextmanager
+    def committing(self, driver: Any) -> Generator[Direct, None, None]:
         """Send nothing together: there is no wire."""
-        return _rolled_back_on_error(driver_of(connection))
+        with _rolled_back_on_error(driver):
+            yield Direct(driver, self.dialect)
 
     @contextmanager
-    def read_only(self, connection: Connection) -> Generator[None, None, None]:
+    def reading_only(self, connection: Connection) -> Generator[None, None, None]:
         """Begin without waiting for writers, and refuse to be one."""
         connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
         driver = driver_of(connection)
@@ -277,9 +294,20 @@ class SQLite:
         """Ask the driver."""
         return bool(driver_of(connection).in_transaction)
 
-    def cut(self, connection: Connection) -> None:
+    def cut(self, driver: Any) -> None:
         """Do nothing: no COMMIT waits for another machine."""
-        del connection
+
+    def isolate(self, driver: Any) -> None:
+        """Let the driver begin nothing."""
+        driver.isolation_level = None
+
+    def pace(self, driver: Any, *, lazily: bool) -> None:
+        """Sync at once, or leave that to the next commit that does.
+
+        Source:
+            SQLite, "PRAGMA synchronous": NORMAL in WAL mode loses no order.
+        """
+        driver.execute(f"PRAGMA synchronous = {'NORMAL' if lazily else 'FULL'}")
 
 
 def driver_of(connection: Connection) -> Any:
@@ -310,57 +338,14 @@ def backend_of(engine: Engine) -> Backend:
     """
     driver = f"{engine.dialect.name}+{engine.dialect.driver}"
     if driver == "postgresql+psycopg":
-        return PostgreSQL()
+        return PostgreSQL(engine.dialect)
     if driver == "sqlite+pysqlite":
-        return SQLite()
+        return SQLite(engine.dialect)
     raise ConfigurationError(
         f"the database driver {driver!r}",
         "is not supported",
         cure="use a postgresql+psycopg:// or sqlite:/// URL",
     )
-
-
-def manage_sqlite(engine: Engine) -> None:
-    """Make every transaction on *engine* begin with BEGIN IMMEDIATE, in WAL mode.
-
-    A deferred transaction that reads and then writes is refused at once when
-    somebody else wrote in between, whatever the busy timeout; one that begins as
-    a writer waits for its turn. Reading only, Operon asks for a deferred one.
-
-    Source:
-        SQLAlchemy, "Serializable isolation / Savepoints / Transactional DDL" in
-        the pysqlite dialect's documentation; SQLite, "Write-Ahead Logging".
-    """
-    if not event.contains(engine, "connect", _prepare_connection):
-        event.listen(engine, "connect", _prepare_connection)
-        event.listen(engine, "begin", _begin)
-
-
-def _prepare_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    raw = cast("sqlite3.Connection", connection)
-    raw.isolation_level = None  # the driver shall not begin transactions by itself
-    raw.execute("PRAGMA busy_timeout = 10000")
-    _patiently(raw, "PRAGMA journal_mode = WAL")
-    raw.execute("PRAGMA synchronous = FULL")
-
-
-def _patiently(raw: sqlite3.Connection, statement: str) -> None:
-    """Execute *statement*; changing the journal ignores the busy timeout."""
-    give_up = time.monotonic() + 10
-    while True:
-        try:
-            raw.execute(statement)
-        except sqlite3.OperationalError:
-            if time.monotonic() > give_up:
-                raise
-            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter, no secret
-        else:
-            return
-
-
-def _begin(connection: Connection) -> None:
-    manner = connection.get_execution_options().get(BEGIN_OPTION, "IMMEDIATE")
-    connection.exec_driver_sql(f"BEGIN {manner}")
 
 
 def present(*, told: bool) -> ColumnElement[datetime]:

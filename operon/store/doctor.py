@@ -33,7 +33,7 @@ from operon.status import FINAL
 from operon.status import LIVE
 from operon.status import RunStatus
 from operon.store import queues
-from operon.store.dialect import BEGIN_OPTION
+from operon.store.begin import BEGIN_OPTION
 from operon.store.dialect import Backend
 from operon.store.queues import QUEUES
 from operon.store.runs import RUNS

@@ -17,10 +17,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from operon.clock import Clock
 from operon.status import RunStatus
+from operon.store.checkpoints import IS_HELD
 from operon.store.checkpoints import Lease
+from operon.store.checkpoints import held
 from operon.store.checkpoints import still_held
 from operon.store.dialect import Backend
 from operon.store.dialect import present
+from operon.store.direct import Direct
+from operon.store.direct import Statement
 from operon.store.runs import RUNS
 
 
@@ -36,7 +40,7 @@ class Finish:
 
 
 def finish(
-    connection: Connection,
+    connection: Connection | Direct,
     backend: Backend,
     finishes: Sequence[Finish],
     *,
@@ -44,48 +48,68 @@ def finish(
 ) -> set[str]:
     """Write how runs ended; return the ids of those whose lease still held.
 
-    On PostgreSQL it is one statement for all, which locks the rows in order of id
-    and commits asynchronously: steps are durable already, and a lost finish is
-    found and sent again by the executor's heartbeat.
+    Several are one statement on PostgreSQL, which locks the rows in order of id. It
+    commits asynchronously: steps are durable already, and a lost finish is found and
+    sent again by the executor's heartbeat.
     """
-    if backend.name == "postgresql":
-        now = backend.told(clock)
-        told: dict[str, Any] = {
-            "ids": [each.lease.run_id for each in finishes],
-            "epochs": [each.lease.epoch for each in finishes],
-            "statuses": [each.status.value for each in finishes],
-            "outputs": [each.output for each in finishes],
-            "errors": [each.error for each in finishes],
-            "codecs": [each.codec for each in finishes],
-            **({} if now is None else {"now": now}),
-        }
-        statement = _together(backend, told=now is not None)
-        return set(connection.scalars(statement, told))
+    now = backend.told(clock)
+    told = {} if now is None else {"now": now}
+    if backend.name == "postgresql" and len(finishes) > 1:
+        values = {**_listed(finishes), **told}
+        rows = _together(backend, tuple(values)).rows(connection, values)
+        return {run_id for run_id, *_ in rows}
+    written: set[str] = set()
+    for each in finishes:
+        values = {**_named(each), **told}
+        rows = _alone(backend, tuple(values)).rows(connection, values)
+        written.update(run_id for run_id, *_ in rows)
+    return written
+
+
+def _named(how: Finish) -> dict[str, Any]:
+    """Return the parameters of a statement for one finish."""
     return {
-        each.lease.run_id
-        for each in finishes
-        if connection.scalar(_finish_one(backend, each, clock)) is not None
+        **held(how.lease),
+        "ended_as": how.status,
+        "its_output": how.output,
+        "its_error": how.error,
+        "its_codec": how.codec,
     }
 
 
-def _finish_one(backend: Backend, how: Finish, clock: Clock) -> Any:
-    return (
+def _listed(finishes: Sequence[Finish]) -> dict[str, Any]:
+    """Return the parameters of a statement for many."""
+    return {
+        "ids": [each.lease.run_id for each in finishes],
+        "epochs": [each.lease.epoch for each in finishes],
+        "statuses": [each.status.value for each in finishes],
+        "outputs": [each.output for each in finishes],
+        "errors": [each.error for each in finishes],
+        "codecs": [each.codec for each in finishes],
+    }
+
+
+@lru_cache(maxsize=64)
+def _alone(backend: Backend, names: tuple[str, ...]) -> Statement:
+    """Return the statement that writes one finish."""
+    written = (
         update(RUNS)
-        .where(still_held(how.lease))
+        .where(IS_HELD)
         .values(
-            status=how.status,
-            output=how.output,
-            error=how.error,
-            outcome_codec=how.codec,
-            finished_at=backend.now(clock),
+            status=bindparam("ended_as", type_=RUNS.c.status.type),
+            output=bindparam("its_output", type_=Text),
+            error=bindparam("its_error", type_=Text),
+            outcome_codec=bindparam("its_codec", type_=Text),
+            finished_at=present(told="now" in names),
         )
-        .returning(RUNS.c.id)
+        .returning(RUNS.c.id, *backend.lazy_commit())
     )
+    return backend.statement(written, names)
 
 
-@lru_cache(maxsize=32)
-def _together(backend: Backend, *, told: bool) -> Any:
-    """Return the statement that writes many finishes, made once: it is hot."""
+@lru_cache(maxsize=64)
+def _together(backend: Backend, names: tuple[str, ...]) -> Statement:
+    """Return the statement that writes many finishes."""
     kinds: dict[str, Any] = {
         "id": ("ids", Text),
         "epoch": ("epochs", Integer),
@@ -100,26 +124,27 @@ def _together(backend: Backend, *, told: bool) -> Any:
         .table_valued(*(column(name, kind) for name, (_, kind) in kinds.items()))
         .render_derived("finished")
     )
-    held = (
+    live = (
         select(RUNS.c.id, *(finished.c[name] for name in list(kinds)[2:]))
         .join_from(RUNS, finished, RUNS.c.id == finished.c.id)
         .where(RUNS.c.epoch == finished.c.epoch, RUNS.c.status == RunStatus.RUNNING)
         .order_by(RUNS.c.id)
         .with_for_update(key_share=True, of=RUNS)
-        .cte("held")
+        .cte("live")
     )
-    return (
+    written = (
         update(RUNS)
-        .where(RUNS.c.id == held.c.id)
+        .where(RUNS.c.id == live.c.id)
         .values(
-            status=held.c.status,
-            output=held.c.output,
-            error=held.c.error,
-            outcome_codec=held.c.codec,
-            finished_at=present(told=told),
+            status=live.c.status,
+            output=live.c.output,
+            error=live.c.error,
+            outcome_codec=live.c.codec,
+            finished_at=present(told="now" in names),
         )
         .returning(RUNS.c.id, *backend.lazy_commit())
     )
+    return backend.statement(written, names)
 
 
 def continue_as(

@@ -22,6 +22,8 @@ from operon.store.dialect import Backend
 from operon.store.dialect import insert_unless_there
 from operon.store.dialect import present
 from operon.store.dialect import present_in
+from operon.store.direct import Direct
+from operon.store.direct import Statement
 from operon.store.runs import RUNS
 from operon.store.runs import status_is
 
@@ -80,7 +82,7 @@ class Written:
 
 
 def insert_new(
-    connection: Connection,
+    connection: Connection | Direct,
     backend: Backend,
     new: NewRun,
     beginning: Beginning,
@@ -104,13 +106,15 @@ def insert_new(
         What the database made of it, or None if nothing was written.
     """
     times, values = _values(backend, new, beginning, clock)
-    insertion = _insertion(backend, times, unless_there=True, lazily=lazily)
-    row = connection.execute(insertion, values).one_or_none()
-    return None if row is None else Written(row.created_at, row.deadline_at)
+    insertion = _insertion(
+        backend, times, tuple(values), unless_there=True, lazily=lazily
+    )
+    written = insertion.rows(connection, values)
+    return Written(*written[0][:2]) if written else None
 
 
 def insert_first(
-    connection: Connection,
+    connection: Connection | Direct,
     backend: Backend,
     new: NewRun,
     beginning: Beginning,
@@ -123,7 +127,8 @@ def insert_first(
     then refused by the primary key at every isolation level.
     """
     times, values = _values(backend, new, beginning, clock)
-    connection.execute(_insertion(backend, times, unless_there=False), values)
+    insertion = _insertion(backend, times, tuple(values), unless_there=False)
+    insertion.rows(connection, values)
 
 
 def debounce(
@@ -165,14 +170,16 @@ A column `due_at` that is later has the parameter `due_at_in`.
 
 @lru_cache(maxsize=128)
 def _insertion(
-    backend: Backend, times: _Times, *, unless_there: bool, lazily: bool = False
-) -> Any:
-    """Return the INSERT of a new run, made once for each shape: it is the hot path.
-
-    The columns of its other values are those that its parameters name.
-    """
+    backend: Backend,
+    times: _Times,
+    names: tuple[str, ...],
+    *,
+    unless_there: bool,
+    lazily: bool = False,
+) -> Statement:
+    """Return the INSERT of a new run from values for *names*, made once for each."""
     kind = insert_unless_there(backend, RUNS) if unless_there else plain_insert(RUNS)
-    return kind.values({
+    clause = kind.values({
         name: present_in(f"{name}_in") if later else present(told=False)
         for name, later in times
     }).returning(
@@ -180,6 +187,7 @@ def _insertion(
         RUNS.c.deadline_at,
         *(backend.lazy_commit() if lazily else ()),
     )
+    return backend.statement(clause, names)
 
 
 def _values(

@@ -16,13 +16,13 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from typing import NoReturn
 
-from sqlalchemy import event
 from sqlalchemy import func
 from sqlalchemy import or_
 from sqlalchemy import select
@@ -48,6 +48,8 @@ from operon.models import StreamItem
 from operon.models import WorkflowRun
 from operon.schema import upgrade
 from tests import shop
+from tests.sent import Sent
+from tests.sent import watching
 
 PATIENCE = 20  # seconds for one child
 FIRST_ORDER = 700_000_000
@@ -160,6 +162,7 @@ class Events:
         self._last = last
         self._mutex = threading.Lock()
         self.counts_main = True
+        self._stack = ExitStack()  # held as long as the process
 
     def __call__(self, what: str) -> None:
         with self._mutex:
@@ -173,8 +176,7 @@ class Events:
 
     def watch(self, operon: Operon) -> None:
         """Count every statement and commit of the threads that work on runs."""
-        event.listen(operon.engine, "before_cursor_execute", self._before)
-        event.listen(operon.engine, "after_cursor_execute", self._after)
+        self._stack.enter_context(watching(operon.engine, self._before, self._after))
         dialect = operon.engine.dialect
         dialect.do_commit = self._around("commit", dialect.do_commit)
 
@@ -186,11 +188,11 @@ class Events:
 
         return counted
 
-    def _before(self, _c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        self._note(f"before {statement[:40]}")
+    def _before(self, sent: Sent) -> None:
+        self._note(f"before {sent.text[:40]}")
 
-    def _after(self, _c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        self._note(f"after {statement[:40]}")
+    def _after(self, sent: Sent) -> None:
+        self._note(f"after {sent.text[:40]}")
 
     def _note(self, what: str) -> None:
         thread = threading.current_thread()

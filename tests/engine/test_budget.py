@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 from operon import Operon
 from operon import Workflow
 from operon import step
+from tests.sent import Sent
+from tests.sent import watching
 from tests.shop import Order
 from tests.shop import ThreeSteps
 from tests.shop import create_shop
@@ -34,19 +36,19 @@ def counting(engine: Engine) -> Iterator[Count]:
     """
     count, here = Count(), threading.get_ident()
 
-    def execute(_c, _cursor, statement, *_: object) -> None:
-        if threading.get_ident() == here and not statement.startswith("BEGIN"):
-            count.statements.append(statement)
+    def execute(sent: Sent) -> None:
+        if threading.get_ident() == here and not sent.text.startswith("BEGIN"):
+            count.statements.append(sent.text)
+            count.commits += sent.commits
 
     def commit(_: object) -> None:
         count.commits += threading.get_ident() == here
 
-    event.listen(engine, "before_cursor_execute", execute)
     event.listen(engine, "commit", commit)
     try:
-        yield count
+        with watching(engine, execute):
+            yield count
     finally:
-        event.remove(engine, "before_cursor_execute", execute)
         event.remove(engine, "commit", commit)
 
 

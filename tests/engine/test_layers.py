@@ -31,6 +31,7 @@ from operon.store import starts
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import Record
 from operon.store.dialect import PostgreSQL
+from operon.store.direct import Direct
 from operon.store.starts import Beginning
 from tests.engine import seam
 from tests.engine.seam import Disturbed
@@ -103,17 +104,16 @@ def test_a_fence_that_reads_the_steps_snapshot_would_not_hold(
 
 
 @contextmanager
-def _apart(self, connection):
+def _apart(self, driver):
     """Send record and COMMIT one after the other, so that one can come between."""
-    del self, connection
-    yield
+    yield Direct(driver, self.dialect)
 
 
 @pytest.mark.parametrize("change", ["claim", "cancel"])
 def test_a_change_of_hands_after_the_record_waits_for_the_commit(
     make_operon, postgres_database, monkeypatch, change
 ):
-    monkeypatch.setattr(PostgreSQL, "commit_suffix", "")
+    monkeypatch.setattr(PostgreSQL, "commits_with_last", False)
     monkeypatch.setattr(PostgreSQL, "committing", _apart)
     threads: list[threading.Thread] = []
 

@@ -27,6 +27,7 @@ from operon.store import claims
 from operon.store import finishes
 from operon.store.commits import CommitWatch
 from operon.store.dialect import PostgreSQL
+from operon.store.dialect import driver_of
 from operon.store.executors import Peer
 from operon.store.executors import Presence
 from operon.store.fair_lock import FairLock
@@ -289,12 +290,16 @@ def test_a_commit_that_hangs_is_cut_though_its_connection_was_lost_meanwhile(
     operon = make_operon(postgres_database.url)
     clock = TurnedClock()
     watch = CommitWatch(clock, LEASE)
-    with operon.engine.connect() as connection, watch.watched(connection):
-        connection.connection.driver_connection.close()
+    dialect = operon.engine.dialect
+    with (
+        operon.engine.connect() as connection,
+        watch.watched(driver_of(connection)),
+    ):
+        driver_of(connection).close()
         clock.at += 60
-        watch.cut_overdue(PostgreSQL())
+        watch.cut_overdue(PostgreSQL(dialect))
         connection.invalidate()
-        watch.cut_overdue(PostgreSQL())
+        watch.cut_overdue(PostgreSQL(dialect))
 
 
 def test_an_interrupted_wait_for_the_writers_lock_leaves_it_to_the_others(monkeypatch):

@@ -1,0 +1,207 @@
+"""Several messages to PostgreSQL in one write: libpq's pipeline, by way of psycopg.
+
+What belongs together leaves together. Two messages on their own could be torn apart by
+a process that is frozen between them, and the server would wait for the second with
+the fence's lock held, which none of its timeouts counts as idle.
+
+Source:
+    PostgreSQL, "Pipeline Mode" (libpq); psycopg, "libpq wrapper module".
+"""
+
+import weakref
+from collections.abc import Generator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from datetime import datetime
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+from psycopg import DataError
+from psycopg import InterfaceError
+from psycopg import errors
+from psycopg import generators
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+from operon.store.direct import Direct
+from operon.store.direct import Statement
+
+_FINE = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}
+_UNKNOWN_STATEMENT = "26000"  # SQLSTATE: somebody said DEALLOCATE or DISCARD
+_numbers = count(1)
+
+Parameters = Sequence[bytes | None]
+
+
+@dataclass(frozen=True)
+class Message:
+    """A statement with `$1` for its first parameter; named if worth preparing."""
+
+    text: bytes
+    name: bytes = b""
+
+    @classmethod
+    def prepared(cls, text: str) -> "Message":
+        """Return one that each connection parses and plans once."""
+        return cls(text.encode(), b"operon_%d" % next(_numbers))
+
+
+COMMIT = Message(b"COMMIT")
+
+
+@dataclass
+class _Known:
+    """What is known of a connection."""
+
+    encoding: str
+    names: set[bytes] = field(default_factory=set[bytes])
+    """Of the statements it has prepared."""
+
+
+_connections: "weakref.WeakKeyDictionary[Any, _Known]" = weakref.WeakKeyDictionary()
+
+
+def command(driver: Any, text: bytes) -> None:
+    """Send *text*, which returns nothing.
+
+    Raises:
+        psycopg.Error: It was refused, or the connection is lost.
+    """
+    driver.pgconn.send_query(text)
+    _raise_refusal(driver.wait(generators.execute(driver.pgconn)), _known(driver))
+
+
+def exchange(driver: Any, *messages: tuple[Message, Sequence[Any]]) -> list[Any]:
+    """Send *messages* with their parameters; return libpq's result of each.
+
+    The server skips what follows one that it refuses.
+
+    Raises:
+        psycopg.Error: The first refusal, or that the connection is lost.
+    """
+    known = _known(driver)
+    pgconn, prepares = driver.pgconn, driver.prepare_threshold is not None
+    pgconn.enter_pipeline_mode()
+    try:
+        fresh = [
+            message.name
+            for message, values in messages
+            if _send(pgconn, known, message, values, prepares=prepares)
+        ]
+        pgconn.pipeline_sync()
+        results = driver.wait(_answers(pgconn))
+    except BaseException:
+        driver.close()  # what was answered to what is not known any more
+        raise
+    pgconn.exit_pipeline_mode()
+    _raise_refusal(results, known)
+    known.names.update(fresh)
+    return [result for result in results if result.status in _FINE][-len(messages) :]
+
+
+class Opening(Direct):
+    """A connection that is in no transaction."""
+
+    def begin(self, level: str, *, read_only: bool) -> None:
+        """Begin one.
+
+        Raises:
+            DBAPIError: As SQLAlchemy would have raised it.
+        """
+        text = f"BEGIN ISOLATION LEVEL {level}{' READ ONLY' * read_only}"
+        with self.wrapping(text):
+            command(self.driver, text.encode())
+
+
+class Closing(Direct):
+    """A connection whose next statement is the last of its transaction."""
+
+    def send(self, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
+        """Execute *statement* and COMMIT, and return its rows."""
+        message, names = _numbered(statement)
+        given = statement.parameters(values)
+        parameters = [given[name] for name in names]
+        [result, _] = exchange(self.driver, (message, parameters), (COMMIT, ()))
+        loader = Transformer(self.driver)
+        loader.set_pgresult(result, set_loaders=True)
+        return loader.load_rows(0, result.ntuples, tuple)
+
+
+@lru_cache(maxsize=256)
+def _numbered(statement: Statement) -> tuple[Message, Sequence[str]]:
+    """Return *statement* with numbered parameters, and their names in order."""
+    dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+    compiled = statement.clause.compile(dialect=dialect, column_keys=statement.names)
+    return Message.prepared(str(compiled)), compiled.positiontup
+
+
+def _known(driver: Any) -> _Known:
+    known = _connections.get(driver)
+    if known is None:
+        known = _connections[driver] = _Known(driver.info.encoding)
+    return known
+
+
+def _send(
+    pgconn: Any,
+    known: _Known,
+    message: Message,
+    values: Sequence[Any],
+    *,
+    prepares: bool,
+) -> bool:
+    """Send *message*; return whether it has been prepared with it."""
+    given = [_encoded(each, known.encoding) for each in values]
+    if not (message.name and prepares):
+        pgconn.send_query_params(message.text, given)
+        return False
+    fresh = message.name not in known.names
+    if fresh:
+        pgconn.send_prepare(message.name, message.text)
+    pgconn.send_query_prepared(message.name, given)
+    return fresh
+
+
+def _answers(pgconn: Any) -> Generator[Any, Any, list[Any]]:
+    """Receive all there is, up to the end of the pipeline."""
+    results: list[Any] = []
+    while True:
+        found = yield from generators.fetch_many(pgconn)
+        results += found
+        if found and found[-1].status == ExecStatus.PIPELINE_SYNC:
+            return results[:-1]
+
+
+def _encoded(value: Any, encoding: str) -> bytes | None:
+    """Return *value* as PostgreSQL reads it, of the types that a checkpoint has."""
+    match value:
+        case None:
+            return None
+        case str():
+            data = value.encode(encoding)
+            if b"\0" in data:
+                raise DataError(
+                    "PostgreSQL text fields cannot contain NUL (0x00) bytes"
+                )
+            return data
+        case int():
+            return b"%d" % value
+        case datetime():
+            return value.isoformat().encode()
+        case _:
+            raise TypeError(f"no way to send a {type(value).__name__}")
+
+
+def _raise_refusal(results: Sequence[Any], known: _Known) -> None:
+    for result in results:
+        if result.status == ExecStatus.FATAL_ERROR:
+            error = errors.error_from_result(result, encoding=known.encoding)
+            if error.sqlstate == _UNKNOWN_STATEMENT:
+                known.names.clear()
+            raise error
+        if result.status not in _FINE:
+            raise InterfaceError(f"unexpected {ExecStatus(result.status).name}")
