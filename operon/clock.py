@@ -7,12 +7,13 @@ turn it. A durable time is the database's own wherever there is one;
 
 import threading
 import time
+from collections.abc import Hashable
 from datetime import UTC
 from datetime import datetime
 from typing import Protocol
 
 
-class Clock(Protocol):
+class Clock(Hashable, Protocol):
     """What tells the time and waits for it."""
 
     def now(self) -> datetime:

@@ -1,7 +1,10 @@
 """Executing a run from its claim to its end, through whatever happens in between."""
 
 from collections.abc import Collection
+from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 from datetime import timedelta
 
@@ -34,8 +37,10 @@ from operon.errors import RunDeadError
 from operon.hooks import Point
 from operon.registry import Declared
 from operon.status import RunStatus
+from operon.store import attempts
 from operon.store import checkpoints
 from operon.store import claims
+from operon.store.attempts import Past
 from operon.store.checkpoints import Record
 from operon.store.claims import Claimed
 from operon.store.finishes import Finish
@@ -113,42 +118,56 @@ def _played(run: ActiveRun) -> Finish:
         raise
 
 
-def load(services: Services, claimed: Collection[Claimed]) -> dict[str, list[Record]]:
-    """Return the histories of runs whose claims are committed, by their ids.
+@dataclass(frozen=True)
+class Recollection:
+    """What earlier claims have recorded of a run."""
+
+    history: Sequence[Record] = ()
+    pasts: Mapping[int, Past] = field(default_factory=dict[int, Past])
+
+
+NOTHING = Recollection()
+
+
+def load(services: Services, claimed: Collection[Claimed]) -> dict[str, Recollection]:
+    """Return what is recorded of runs whose claims are committed, if they had any.
 
     Raises:
-        SQLAlchemyError: They could not be read.
+        SQLAlchemyError: It could not be read.
     """
     begun = [each.id for each in claimed if not each.is_new]
     if not begun:
         return {}
     with services.database.reading() as connection:
-        return checkpoints.histories(connection, begun)
+        histories = checkpoints.histories(connection, begun)
+        pasts = attempts.pasts(connection, begun)
+    return {run_id: Recollection(histories[run_id], pasts[run_id]) for run_id in begun}
 
 
 def activate(
     services: Services,
     declared: Declared,
     claimed: Claimed,
-    history: Sequence[Record],
+    before: Recollection,
     *,
     foreground: bool = False,
 ) -> ActiveRun:
-    """Make a claimed run and its history live; if it cannot go on, it is to die."""
+    """Make a claimed run live, with what was *before*; if it cannot go on, it dies."""
     services.probe(Point.LOADED, claimed.id)
     run = ActiveRun(
         services,
         declared,
         None,
         claimed.lease,
-        history=history,
+        history=before.history,
+        pasts=before.pasts,
         principal=claimed.principal,
         root_id=claimed.root_id,
         chain_id=claimed.chain_id,
         foreground=foreground,
     )
     run.recall(claimed)
-    run.problem = _problem(run, claimed, history)
+    run.problem = _problem(run, claimed, before.history)
     return run
 
 
@@ -269,7 +288,7 @@ def _claimed_again(run: ActiveRun) -> ActiveRun:
             if claimed is None:
                 return _begun_anew(run)
             services.probe(Point.CLAIMED, run.run_id)
-            history = load(services, [claimed]).get(claimed.id, [])
+            before = load(services, [claimed]).get(claimed.id, NOTHING)
         except exc.SQLAlchemyError as error:
             patience.wait(Rejected.from_error(error))
         except ClaimAgain:
@@ -279,7 +298,7 @@ def _claimed_again(run: ActiveRun) -> ActiveRun:
                 services,
                 run.declared,
                 claimed,
-                history,
+                before,
                 foreground=run.foreground,
             )
             again.new = run.new

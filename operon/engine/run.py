@@ -28,6 +28,7 @@ from operon.registry import Declared
 from operon.status import RunStatus
 from operon.store import claims
 from operon.store import deadlines
+from operon.store.attempts import Past
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import Record
 from operon.store.finishes import Finish
@@ -35,6 +36,9 @@ from operon.store.starts import NewRun
 from operon.store.waits import earliest
 
 _logger = logging.getLogger("operon.run")
+
+
+_NO_PASTS: Mapping[int, Past] = {}
 
 
 class Crew(Protocol):
@@ -67,6 +71,7 @@ class ActiveRun:
         crew: The operations the body has spawned, if it has.
         untold: The positions of those whose outcome the body was not given yet.
         may_suspend: Whether its waits may unwind the body.
+        pasts: The failed attempts of operations without an outcome, by position.
         tracebacks: Where errors recorded in this process were raised, by position.
         traceback: Where the error that ended the body was raised.
     """
@@ -85,6 +90,7 @@ class ActiveRun:
         lease: Lease,
         *,
         history: Sequence[Record] = (),
+        pasts: Mapping[int, Past] = _NO_PASTS,
         principal: Mapping[str, Any] | None = None,
         root_id: str | None = None,
         chain_id: str | None = None,
@@ -105,6 +111,7 @@ class ActiveRun:
         self.position = 0
         self.time = Timeline(services.clock)
         self.tracebacks: dict[int, TracebackType | None] = {}
+        self.pasts = dict(pasts)
         self._history = {record.position: record for record in history}
         self.untold: set[int] = set()
         self._open_from: dict[int, int | None] = {}
@@ -142,11 +149,6 @@ class ActiveRun:
     def is_in_body(self) -> bool:
         """Whether the thread that asks is the one in which the body is played."""
         return threading.get_ident() == self._thread
-
-    @property
-    def was_claimed(self) -> bool:
-        """Whether somebody, perhaps this process, may have worked on it before."""
-        return self.lease.epoch > 1
 
     @property
     def cancel_delivered(self) -> Record | None:
@@ -224,11 +226,6 @@ class ActiveRun:
     def waited_until(self, position: int) -> datetime | None:
         """Return until when an earlier claim decided to wait at *position*."""
         return self._waited[1] if self._waited[0] == position else None
-
-    def may_have_past(self, position: int) -> bool:
-        """Tell whether an earlier claim may have tried the operation at *position*."""
-        spawned = self.crew is not None
-        return self.was_claimed and (spawned or position == self.recorded + 1)
 
     def join(self) -> datetime | None:
         """Wait for spawned operations; return when a parked one is due, if any is."""

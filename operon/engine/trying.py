@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy import exc
 
 from operon.codec import error_summary
 from operon.codec import wrap_error
@@ -27,6 +26,7 @@ from operon.engine.waiting import pause
 from operon.errors import ResultNotSerializableError
 from operon.operation import Operation
 from operon.store import attempts
+from operon.store.attempts import NO_PAST
 from operon.store.attempts import Failure
 from operon.store.attempts import Past
 from operon.store.checkpoints import Record
@@ -47,8 +47,6 @@ Attempt = Callable[[Try], Record]
 
 Pause = Callable[[int, datetime], None]
 """Waits until the next attempt at a position is due, or unwinds."""
-
-_NO_PAST = Past(attempts=0, errors=(), next_at=None)
 
 
 def execute(
@@ -154,8 +152,14 @@ class Trial:
             attempts.record(connection, backend, run.lease, failure, clock=clock)
 
         self._insist(send)
+        due = run.time.now() + delay
+        before = run.pasts.get(self._position, NO_PAST)
+        errors = (*before.errors, (text, codec))
+        run.pasts[self._position] = Past(
+            attempts=self._number, errors=errors, next_at=due
+        )
         if not run.cancel_is_due:
-            self._pause(self._position, run.time.now() + delay)
+            self._pause(self._position, due)
 
     def _insist(self, send: Callable[[Connection], None]) -> None:
         """Commit what *send* sends, unless a cancel makes it pointless."""
@@ -170,7 +174,7 @@ class Trial:
 
     def _recall(self) -> None:
         """Go on counting where an earlier holder of the run stopped."""
-        past = self._past()
+        past = self._run.pasts.get(self._position, NO_PAST)
         payloads = self._run.services.payloads
         self._number = past.attempts + 1
         self._notes = [
@@ -179,19 +183,6 @@ class Trial:
         ]
         if past.next_at is not None:
             self._pause(self._position, past.next_at)
-
-    def _past(self) -> Past:
-        """Return earlier attempts; only where an earlier claim ended can be any."""
-        run = self._run
-        if not run.may_have_past(self._position):
-            return _NO_PAST
-        patience = RunPatience(run)
-        while True:
-            try:
-                with run.services.database.reading() as connection:
-                    return attempts.past(connection, run.run_id, self._position)
-            except exc.SQLAlchemyError as error:
-                patience.wait(Rejected.from_error(error))
 
 
 def _note(number: int, what: str) -> str:

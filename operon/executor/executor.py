@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import exc
 
 from operon import registry
+from operon.engine.execution import NOTHING
 from operon.engine.execution import activate
 from operon.engine.execution import attend
 from operon.engine.execution import load
@@ -237,8 +238,8 @@ class Executor:
         return found[0] if found else None
 
     def _continue(self, declared: Declared, claimed: claims.Claimed) -> None:
-        history = load(self.services, [claimed]).get(claimed.id, [])
-        run = activate(self.services, declared, claimed, history, foreground=True)
+        before = load(self.services, [claimed]).get(claimed.id, NOTHING)
+        run = activate(self.services, declared, claimed, before, foreground=True)
         try:
             attend(run)
         except BaseException:

@@ -9,7 +9,6 @@ import logging
 import random
 import threading
 from collections.abc import Collection
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
@@ -18,6 +17,8 @@ from functools import partial
 from sqlalchemy import exc
 
 from operon import registry
+from operon.engine.execution import NOTHING
+from operon.engine.execution import Recollection
 from operon.engine.execution import activate
 from operon.engine.execution import attend
 from operon.engine.execution import load
@@ -26,13 +27,14 @@ from operon.engine.services import Services
 from operon.executor.heartbeat import Heartbeat
 from operon.executor.planner import Planner
 from operon.executor.retention import Retention
+from operon.executor.threads import Threads
 from operon.hooks import Point
 from operon.store import claims
 from operon.store import deadlines
 from operon.store import executors
+from operon.store import orphans
 from operon.store import waits
 from operon.store.checkpoints import Lease
-from operon.store.checkpoints import Record
 from operon.store.claims import Claimed
 from operon.store.glance import ToDo
 from operon.store.glance import glance
@@ -60,6 +62,7 @@ class Keeper:
     retention: Retention
     queues: Collection[str]
     """What is claimed from; empty: claim nothing, only look after what is here."""
+    _threads: Threads = field(default_factory=Threads)
     _busy: int = 0
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _woken: threading.Event = field(default_factory=threading.Event)
@@ -127,7 +130,7 @@ class Keeper:
         try:
             found = self._adopt_strays()
             found += self._claim_orphans()
-            if self.queues:
+            if self.queues and self._may_look(found):
                 found += self._look_around()
                 self.retention.round()
             self._confirm_finishes()
@@ -138,6 +141,10 @@ class Keeper:
             _logger.exception("claiming failed")
             return 0
         return found
+
+    def _may_look(self, found: int) -> bool:
+        """Whether there is a thread for what else there is, or it is time to see."""
+        return not (found and self.is_crowded()) or self._is_time_to_look()
 
     def _look_around(self) -> int:
         """See what there is to do, and do it; return how much it was."""
@@ -273,7 +280,7 @@ class Keeper:
             return 0
         backend = services.database.backend
         with services.database.transaction() as connection:
-            claimed = claims.claim_orphans(
+            claimed = orphans.claim_orphans(
                 connection,
                 backend,
                 services.executor,
@@ -320,7 +327,7 @@ class Keeper:
         If their histories cannot be read, the heartbeat finds the runs again: their
         rows say that they are here.
         """
-        histories = load(self.services, claimed)
+        before = load(self.services, claimed)
         for each in claimed:
             self.services.probe(Point.CLAIMED, each.id)
             if not self.services.active.enter(each.id):
@@ -328,20 +335,15 @@ class Keeper:
                 continue
             with self._mutex:
                 self._busy += 1
-            name = f"operon-run-{each.id}"
-            threading.Thread(
-                target=self._work,
-                args=(each, histories.get(each.id, [])),
-                name=name,
-                daemon=True,
-            ).start()
+            work = partial(self._work, each, before.get(each.id, NOTHING))
+            self._threads.execute(f"operon-run-{each.id}", work)
         return len(claimed)
 
-    def _work(self, claimed: Claimed, history: Sequence[Record]) -> None:
+    def _work(self, claimed: Claimed, before: Recollection) -> None:
         try:
             declared = registry.find(claimed.workflow, claimed.version)
             if declared is not None:
-                attend(activate(self.services, declared, claimed, history))
+                attend(activate(self.services, declared, claimed, before))
         except BaseException:
             _logger.exception("run %r was left: the body ended the thread", claimed.id)
             self._release(claimed.lease, after=timedelta(seconds=1))

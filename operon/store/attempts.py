@@ -1,5 +1,6 @@
 """Failed attempts of operations that were, or are to be, tried again."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from datetime import timedelta
@@ -7,6 +8,7 @@ from typing import cast
 
 from sqlalchemy import Connection
 from sqlalchemy import Table
+from sqlalchemy import bindparam
 from sqlalchemy import func
 from sqlalchemy import insert
 from sqlalchemy import select
@@ -84,15 +86,31 @@ class Past:
     """When the next attempt is due."""
 
 
-def past(connection: Connection, run_id: str, position: int) -> Past:
-    """Return the failed attempts of *run_id* at *position*."""
-    rows = connection.execute(
-        select(Attempt.attempt, Attempt.error, Attempt.codec, Attempt.next_at)
-        .where(Attempt.run_id == run_id, Attempt.position == position)
-        .order_by(Attempt.attempt)
-    ).all()
-    return Past(
-        attempts=rows[-1].attempt if rows else 0,
-        errors=tuple((row.error, row.codec) for row in rows),
-        next_at=rows[-1].next_at if rows else None,
+NO_PAST = Past(attempts=0, errors=(), next_at=None)
+
+
+def pasts(
+    connection: Connection, run_ids: Collection[str]
+) -> dict[str, dict[int, Past]]:
+    """Return the failed attempts of each of *run_ids*, by position."""
+    found: dict[str, dict[int, Past]] = {run_id: {} for run_id in run_ids}
+    rows = connection.execute(_PASTS, {"of": list(run_ids)})
+    for run_id, position, attempt, error, codec, next_at in rows:
+        before = found[run_id].get(position, NO_PAST)
+        errors = (*before.errors, (error, codec))
+        found[run_id][position] = Past(attempts=attempt, errors=errors, next_at=next_at)
+    return found
+
+
+_PASTS = (
+    select(
+        Attempt.run_id,
+        Attempt.position,
+        Attempt.attempt,
+        Attempt.error,
+        Attempt.codec,
+        Attempt.next_at,
     )
+    .where(Attempt.run_id.in_(bindparam("of", expanding=True)))
+    .order_by(Attempt.run_id, Attempt.position, Attempt.attempt)
+)

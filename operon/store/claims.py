@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from dataclasses import replace
 from datetime import datetime
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
+from sqlalchemy import Integer
 from sqlalchemy import Select
 from sqlalchemy import Update
 from sqlalchemy import and_
+from sqlalchemy import bindparam
 from sqlalchemy import case
 from sqlalchemy import func
 from sqlalchemy import literal
@@ -32,8 +35,8 @@ from operon.status import RunStatus
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import still_held
 from operon.store.dialect import Backend
+from operon.store.dialect import times
 from operon.store.queues import is_restricted
-from operon.store.queues import limits_each_executor
 from operon.store.runs import RUNS
 from operon.store.runs import status_is
 
@@ -89,6 +92,8 @@ class Holding:
     deadline_at: datetime | None
 
 
+_NOTHING: Mapping[str, Any] = {}
+
 Key = tuple[str, int]
 """A workflow's name and version."""
 
@@ -112,14 +117,25 @@ def claim_due(
     """
     claimed: list[Claimed] = []
     for queue in queues:  # one by one: an index has each in the order of claiming
-        due = due_runs(backend, known, clock).where(
-            RUNS.c.queue == queue, ~is_restricted(literal(queue))
-        )
-        free = due.limit(limit - len(claimed))
-        claimed += claim(connection, backend, executor, free, clock=clock)
+        statement = _claiming_due(backend, clock, executor, tuple(known), queue)
+        values = {"most": limit - len(claimed), **times(backend, clock)}
+        claimed += taken(connection, statement, values)
         if len(claimed) == limit:
             break
     return claimed
+
+
+@lru_cache(maxsize=256)
+def _claiming_due(
+    backend: Backend, clock: Clock, executor: str, known: tuple[Key, ...], queue: str
+) -> Any:
+    """Return the statement that claims from *queue*, made once for its poller."""
+    due = due_runs(backend, known, clock).where(
+        RUNS.c.queue == queue, ~is_restricted(literal(queue))
+    )
+    return claiming(
+        backend, executor, due.limit(bindparam("most", type_=Integer)), clock
+    )
 
 
 def due_runs(
@@ -140,64 +156,7 @@ def is_due(
     return and_(
         status_is(RunStatus.ENQUEUED),
         RUNS.c.due_at <= backend.now(clock),
-        _key().in_(known),
-    )
-
-
-def claim_orphans(
-    connection: Connection,
-    backend: Backend,
-    executor: str,
-    *,
-    gone: Collection[str],
-    known: Collection[Key],
-    limit: int,
-    clock: Clock,
-) -> list[Claimed]:
-    """Give *executor* up to *limit* runs of the executors that are *gone*.
-
-    Each counts one recovery more, or the first if the lost holder had recorded a
-    checkpoint: only recoveries without progress bring a run to its limit.
-    """
-    lost = (
-        status_is(RunStatus.RUNNING),
-        RUNS.c.executor.in_(gone),
-        _key().in_(known),
-    )
-    _give_back(connection, backend, *lost, clock=clock)
-    orphans = select(RUNS.c.id).where(*lost).limit(limit)
-    return claim(
-        connection, backend, executor, orphans, clock=clock, recoveries=_recoveries()
-    )
-
-
-def _give_back(
-    connection: Connection,
-    backend: Backend,
-    *lost: ColumnElement[bool],
-    clock: Clock,
-) -> None:
-    """Enqueue the *lost* runs of queues that limit each executor by itself.
-
-    They are claimed as that limit allows, by whoever has room for them.
-    """
-    chosen = (
-        select(RUNS.c.id)
-        .where(*lost, limits_each_executor(RUNS.c.queue))
-        .with_for_update(key_share=True, skip_locked=True)
-        .cte("chosen")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
-    connection.execute(
-        update(RUNS)
-        .where(RUNS.c.id == chosen.c.id)
-        .values(
-            status=RunStatus.ENQUEUED,
-            executor=null(),
-            epoch=RUNS.c.epoch + 1,
-            recoveries=_recoveries(),
-            due_at=backend.now(clock),
-        )
+        key().in_(known),
     )
 
 
@@ -226,7 +185,7 @@ def claim_one(
         free | (status_is(RunStatus.RUNNING) & RUNS.c.executor.in_(gone)),
     )
     recoveries = case(
-        (status_is(RunStatus.RUNNING), _recoveries()), else_=RUNS.c.recoveries
+        (status_is(RunStatus.RUNNING), takeovers()), else_=RUNS.c.recoveries
     )
     claimed = claim(
         connection, backend, executor, one, clock=clock, recoveries=recoveries
@@ -255,7 +214,7 @@ def claim_again(
         status_is(RunStatus.RUNNING),
         RUNS.c.executor == executor,
     )
-    return next(iter(_taken(connection, backend, taking, clock)), None)
+    return next(iter(taken(connection, _telling(backend, taking, clock))), None)
 
 
 def holding(connection: Connection, run_id: str) -> Holding | None:
@@ -293,11 +252,13 @@ def release(
     return connection.execute(statement).scalar() is not None
 
 
-def _key() -> Any:
+def key() -> Any:
+    """Return what a run's workflow is known by."""
     return tuple_(RUNS.c.workflow, RUNS.c.version)
 
 
-def _recoveries() -> ColumnElement[int]:
+def takeovers() -> ColumnElement[int]:
+    """Return the count of takeovers without progress after one more."""
     newest = (
         select(Checkpoint.epoch)
         .where(Checkpoint.run_id == RUNS.c.id)
@@ -317,7 +278,20 @@ def claim(
     clock: Clock,
     recoveries: ColumnElement[int] = RUNS.c.recoveries,
 ) -> list[Claimed]:
-    """Take the runs *wanted* selects, locking each and skipping what is locked.
+    """Take the runs that *wanted* selects, but for those that somebody else claims."""
+    statement = claiming(backend, executor, wanted, clock, recoveries=recoveries)
+    return taken(connection, statement)
+
+
+def claiming(
+    backend: Backend,
+    executor: str,
+    wanted: Select[Any],
+    clock: Clock,
+    *,
+    recoveries: ColumnElement[int] = RUNS.c.recoveries,
+) -> Any:
+    """Return what takes the runs *wanted* selects, skipping what is locked.
 
     SQLite has one writer at a time, so the same statement is exact without locks.
     """
@@ -328,7 +302,7 @@ def claim(
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     taking = _taking(backend, executor, clock, recoveries)
-    return _taken(connection, backend, taking.where(RUNS.c.id == chosen.c.id), clock)
+    return _telling(backend, taking.where(RUNS.c.id == chosen.c.id), clock)
 
 
 def _taking(
@@ -343,14 +317,19 @@ def _taking(
     )
 
 
-def _taken(
-    connection: Connection, backend: Backend, taking: Update, clock: Clock
-) -> list[Claimed]:
+def _telling(backend: Backend, taking: Update, clock: Clock) -> Any:
+    """Return *taking*, which tells what a claimed run needs."""
     names = [name for name in Claimed.__dataclass_fields__ if name != "claimed_at"]
-    returning = taking.returning(
+    return taking.returning(
         *(RUNS.c[name] for name in names), backend.now(clock).label("claimed_at")
     )
-    rows = connection.execute(returning).mappings()
+
+
+def taken(
+    connection: Connection, statement: Any, values: Mapping[str, Any] = _NOTHING
+) -> list[Claimed]:
+    """Execute *statement* with *values*; return what it has claimed."""
+    rows = connection.execute(statement, values).mappings()
     taken = [_with_deadline(connection, Claimed(**row)) for row in rows.all()]
     return sorted(taken, key=lambda run: (run.priority, run.due_at))
 

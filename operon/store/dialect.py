@@ -53,7 +53,11 @@ class Backend(Hashable, Protocol):
     """The isolation level of Operon's own transactions."""
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
-        """Return the present time as an expression; *clock* may override it."""
+        """Return the present time as an expression; *clock* may override it.
+
+        If it does, that is the parameter `now`. A statement that is made once and
+        executed later has to be given `times` anew.
+        """
         ...
 
     def statement(self, clause: Any, names: Collection[str]) -> Statement:
@@ -140,10 +144,7 @@ class PostgreSQL:
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
         """Return the server's clock, so that executors need not agree on theirs."""
-        turned = clock.database_time()
-        if turned is not None:
-            return literal(turned, UTCDateTime())
-        return func.clock_timestamp(type_=UTCDateTime())
+        return _told_or_asked(self.told(clock))
 
     def after(self, clock: Clock, delay: timedelta) -> ColumnElement[datetime]:
         """Return the server's clock and *delay*."""
@@ -246,7 +247,7 @@ class SQLite:
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
         """Return this machine's clock."""
-        return literal(self.told(clock), UTCDateTime())
+        return _told_or_asked(self.told(clock))
 
     def after(self, clock: Clock, delay: timedelta) -> ColumnElement[datetime]:
         """Return this machine's clock and *delay*."""
@@ -346,6 +347,18 @@ def backend_of(engine: Engine) -> Backend:
         "is not supported",
         cure="use a postgresql+psycopg:// or sqlite:/// URL",
     )
+
+
+def _told_or_asked(now: datetime | None) -> ColumnElement[datetime]:
+    if now is None:
+        return present(told=False)
+    return bindparam("now", now, type_=UTCDateTime())
+
+
+def times(backend: Backend, clock: Clock) -> dict[str, Any]:
+    """Return the parameter by which statements made once are told the time, if any."""
+    now = backend.told(clock)
+    return {} if now is None else {"now": now}
 
 
 def present(*, told: bool) -> ColumnElement[datetime]:

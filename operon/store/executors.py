@@ -9,10 +9,15 @@ from typing import Any
 from typing import cast
 
 from sqlalchemy import Connection
+from sqlalchemy import Integer
 from sqlalchemy import Table
+from sqlalchemy import Text
+from sqlalchemy import cast as cast_sql
 from sqlalchemy import delete
 from sqlalchemy import insert
+from sqlalchemy import null
 from sqlalchemy import select
+from sqlalchemy import union_all
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -113,13 +118,21 @@ class Holdings:
 
 def holdings(connection: Connection, executor: str) -> Holdings:
     """Return what *executor* holds, and which holders are unknown; one statement."""
-    rows = connection.execute(
-        select(RUNS.c.id, RUNS.c.epoch, RUNS.c.executor).where(
-            status_is(RunStatus.RUNNING),
-            (RUNS.c.executor == executor)
-            | RUNS.c.executor.not_in(select(EXECUTORS.c.id)),
+    running = status_is(RunStatus.RUNNING)
+    own = select(RUNS.c.id, RUNS.c.epoch, RUNS.c.executor).where(
+        running, RUNS.c.executor == executor
+    )
+    # a stranger may hold very many
+    strange = (
+        select(cast_sql(null(), Text), cast_sql(null(), Integer), RUNS.c.executor)
+        .distinct()
+        .where(
+            running,
+            RUNS.c.executor != executor,
+            RUNS.c.executor.not_in(select(EXECUTORS.c.id)),
         )
-    ).all()
+    )
+    rows = connection.execute(union_all(own, strange)).all()
     return Holdings(
         own={row.id: row.epoch for row in rows if row.executor == executor},
         strangers={row.executor for row in rows if row.executor != executor},

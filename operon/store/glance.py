@@ -6,6 +6,7 @@ An idle executor sends nothing else between two heartbeats, and takes no lock.
 from collections.abc import Collection
 from dataclasses import dataclass
 from dataclasses import field
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -26,6 +27,7 @@ from operon.store.claims import Key
 from operon.store.claims import is_due
 from operon.store.deadlines import is_overdue
 from operon.store.dialect import Backend
+from operon.store.dialect import times
 from operon.store.limited import Place
 from operon.store.queues import QUEUES
 from operon.store.queues import is_limited
@@ -71,19 +73,9 @@ def glance(
         thoroughly: Also look at every run that waits for a message, an event or a
             child, of which there may be many.
     """
-    looks = (
-        *(_due(backend, known, queue, clock) for queue in queues),
-        _limited_queues(backend, known, queues, clock),
-        _partitions(backend, known, queues, clock),
-        _first(RUNS.c.id, "over").where(waits.is_due(backend, clock)),
-        *([_first(RUNS.c.id, "over").where(waits.is_answered())] if thoroughly else []),
-        _first(RUNS.c.id, "overdue").where(is_overdue(backend, clock)),
-        _schedules(backend, known, clock),
-    )
-    # SQLite takes a LIMIT within a UNION only in a sub-select
-    parts = [select(look.subquery(f"look{n}")) for n, look in enumerate(looks)]
+    look = _look(backend, clock, tuple(known), tuple(queues), thoroughly=thoroughly)
     found: dict[str, list[tuple[str, str | None]]] = {}
-    for row in connection.execute(union_all(*parts)):
+    for row in connection.execute(look, times(backend, clock)):
         found.setdefault(row.kind, []).append((row.name, row.part))
 
     def names(kind: str) -> list[str]:
@@ -96,6 +88,30 @@ def glance(
         overdue=names("overdue"),
         schedules=names("schedule"),
     )
+
+
+@lru_cache(maxsize=32)
+def _look(
+    backend: Backend,
+    clock: Clock,
+    known: tuple[Key, ...],
+    queues: tuple[str, ...],
+    *,
+    thoroughly: bool,
+) -> Any:
+    """Return the query of a glance, made once for its executor."""
+    looks = (
+        *(_due(backend, known, queue, clock) for queue in queues),
+        _limited_queues(backend, known, queues, clock),
+        _partitions(backend, known, queues, clock),
+        _first(RUNS.c.id, "over").where(waits.is_due(backend, clock)),
+        *([_first(RUNS.c.id, "over").where(waits.is_answered())] if thoroughly else []),
+        _first(RUNS.c.id, "overdue").where(is_overdue(backend, clock)),
+        _schedules(backend, known, clock),
+    )
+    # SQLite takes a LIMIT within a UNION only in a sub-select
+    parts = [select(look.subquery(f"look{n}")) for n, look in enumerate(looks)]
+    return union_all(*parts)
 
 
 def _first(name: Any, kind: str, partition: Any = None) -> Any:

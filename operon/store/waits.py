@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 from sqlalchemy import Connection
 from sqlalchemy import Integer
+from sqlalchemy import Text
 from sqlalchemy import and_
 from sqlalchemy import bindparam
 from sqlalchemy import case
@@ -33,6 +34,7 @@ from operon.status import RunStatus
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import held
 from operon.store.dialect import Backend
+from operon.store.dialect import times
 from operon.store.runs import RUNS
 from operon.store.runs import status_is
 
@@ -161,23 +163,32 @@ def wake(
     Returns:
         Those that were woken, and the queues in which they are now.
     """
+    values = {"those": list(runs), "there": list(on), **times(backend, clock)}
+    rows = connection.execute(_waking(backend, clock), values)
+    return {row.id: row.queue for row in rows}
+
+
+@lru_cache(maxsize=16)
+def _waking(backend: Backend, clock: Clock) -> Any:
+    """Return the statement that wakes runs, made once: many may be due at once."""
+    those = bindparam("those", expanding=True, type_=Text)
+    there = bindparam("there", expanding=True, type_=Text)
     chosen = (
         select(RUNS.c.id)
         .where(
-            or_(RUNS.c.id.in_(runs), RUNS.c.wait_on.in_(on)),
+            or_(RUNS.c.id.in_(those), RUNS.c.wait_on.in_(there)),
             is_over(backend, clock),
         )
         .with_for_update(key_share=True, skip_locked=True, of=RUNS)
         .cte("chosen")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    statement = (
+    return (
         update(RUNS)
         .where(RUNS.c.id == chosen.c.id)
         .values(status=RunStatus.ENQUEUED, due_at=backend.now(clock))
         .returning(RUNS.c.id, RUNS.c.queue)
     )
-    return {row.id: row.queue for row in connection.execute(statement)}
 
 
 def earliest(*times: datetime | None) -> datetime | None:
