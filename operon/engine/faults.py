@@ -48,6 +48,7 @@ _STATES = {
     **dict.fromkeys(("55P03", "57014"), Fault.BUSY),
     **dict.fromkeys(("53000", "53100", "53200", "53300", "53400"), Fault.AWAY),
     "25006": Fault.AWAY,
+    "26000": Fault.CONFLICT,  # a prepared statement was dropped by DISCARD
     "25P02": Fault.ABORTED,
 }
 """What an SQLSTATE means; class 08 and constraints aside."""

@@ -34,8 +34,6 @@ _FINE = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}
 _UNKNOWN_STATEMENT = "26000"  # SQLSTATE: somebody said DEALLOCATE or DISCARD
 _numbers = count(1)
 
-Parameters = Sequence[bytes | None]
-
 
 @dataclass(frozen=True)
 class Message:
@@ -85,21 +83,27 @@ def exchange(driver: Any, *messages: tuple[Message, Sequence[Any]]) -> list[Any]
     """
     known = _known(driver)
     pgconn, prepares = driver.pgconn, driver.prepare_threshold is not None
+    ready = [
+        (message, [_encoded(each, known.encoding) for each in values])
+        for message, values in messages
+    ]
     pgconn.enter_pipeline_mode()
     try:
-        fresh = [
-            message.name
-            for message, values in messages
-            if _send(pgconn, known, message, values, prepares=prepares)
-        ]
+        sent: list[bytes] = []
+        for message, given in ready:
+            sent += _send(pgconn, known, message, given, prepares=prepares)
         pgconn.pipeline_sync()
         results = driver.wait(_answers(pgconn))
     except BaseException:
         driver.close()  # what was answered to what is not known any more
         raise
     pgconn.exit_pipeline_mode()
+    known.names.update(
+        name
+        for name, result in zip(sent, results, strict=False)
+        if name and result.status in _FINE
+    )
     _raise_refusal(results, known)
-    known.names.update(fresh)
     return [result for result in results if result.status in _FINE][-len(messages) :]
 
 
@@ -150,20 +154,19 @@ def _send(
     pgconn: Any,
     known: _Known,
     message: Message,
-    values: Sequence[Any],
+    given: Sequence[bytes | None],
     *,
     prepares: bool,
-) -> bool:
-    """Send *message*; return whether it has been prepared with it."""
-    given = [_encoded(each, known.encoding) for each in values]
+) -> list[bytes]:
+    """Send *message*; for each command, return the name it prepares, if any."""
     if not (message.name and prepares):
         pgconn.send_query_params(message.text, given)
-        return False
+        return [b""]
     fresh = message.name not in known.names
     if fresh:
         pgconn.send_prepare(message.name, message.text)
     pgconn.send_query_prepared(message.name, given)
-    return fresh
+    return [message.name, b""] if fresh else [b""]
 
 
 def _answers(pgconn: Any) -> Generator[Any, Any, list[Any]]:
