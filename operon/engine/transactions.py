@@ -1,6 +1,6 @@
 """Transactions that are a run by themselves: run row, rows and result in one commit."""
 
-from sqlalchemy import Connection
+from functools import partial
 
 from operon.engine.faults import Fault
 from operon.engine.faults import sqlstate_of
@@ -16,7 +16,6 @@ from operon.engine.unit_of_work import unit_of_work
 from operon.status import RunStatus
 from operon.store import checkpoints
 from operon.store import starts
-from operon.store.dialect import driver_of
 from operon.store.direct import Direct
 from operon.store.starts import Beginning
 from operon.transaction import Invocation
@@ -106,9 +105,8 @@ def _attempt(
         step=transaction.name,
         isolation=isolation,
         read_only=read_only,
+        first=None if read_only else partial(_claim_id, run),
     ) as unit:
-        if not read_only:
-            _claim_id(run, unit.connection)
         outcome = perform(run, unit, invocation.call, current)
         send = Checkpointing(
             run, outcome, started_at=started_at, isolation=isolation, fenced=False
@@ -117,17 +115,11 @@ def _attempt(
     return answer(run, transaction, outcome)
 
 
-def _claim_id(run: ActiveRun, connection: Connection) -> None:
+def _claim_id(run: ActiveRun, opening: Direct) -> None:
     assert run.new is not None  # noqa: S101 - a transaction's run always begins here
     services = run.services
     beginning = Beginning(
         status=RunStatus.SUCCEEDED, executor=run.lease.executor, epoch=1
     )
     backend = services.database.backend
-    starts.insert_first(
-        Direct(driver_of(connection), backend.dialect),
-        backend,
-        run.new,
-        beginning,
-        clock=services.clock,
-    )
+    starts.insert_first(opening, backend, run.new, beginning, clock=services.clock)

@@ -27,7 +27,7 @@ from operon.store.dialect import driver_of
 from operon.store.direct import Direct
 
 Send = Callable[[Direct], None]
-"""Sends the statement that belongs right before COMMIT."""
+"""Sends the statement that belongs right after BEGIN, or right before COMMIT."""
 
 _DOOMING = {Fault.CONFLICT, Fault.LOST}
 """What no savepoint undoes: the step begins anew, whatever its code made of it."""
@@ -62,12 +62,17 @@ class UnitOfWork:
         self.session: GuardedSession = services.sessions(bind=connection)
         self.session.operon_unit = self
 
-    def begin(self, isolation: str, *, read_only: bool) -> None:
+    def begin(self, isolation: str, *, read_only: bool, first: Send | None) -> None:
         """Open the transaction, so that nothing about it can be changed any more."""
         self.session.begin()
         self.session.connection()
         backend = self._services.database.backend
-        backend.begin(self.connection, isolation, read_only=read_only)
+        driver = driver_of(self.connection)
+        opening = backend.opening(driver, isolation, read_only=read_only)
+        if first is None:
+            opening.begin()
+        else:
+            first(opening)
         self.connection.execution_options(**{UNIT_OPTION: self})
         self._services.probe(Point.BEGAN, self._run_id)
 
@@ -193,8 +198,17 @@ def unit_of_work(
     step: str,
     isolation: str,
     read_only: bool = False,
+    first: Send | None = None,
 ) -> Generator[UnitOfWork, None, None]:
     """Open the unit of work of one attempt; nothing is kept unless it is committed.
+
+    Args:
+        services: What the engine works with.
+        run_id: Whose step it is.
+        step: The step's name.
+        isolation: The isolation level of the transaction.
+        read_only: The database shall refuse every write.
+        first: Sends a statement that belongs right after BEGIN.
 
     Raises:
         Rejected: The database did not take the transaction.
@@ -207,7 +221,7 @@ def unit_of_work(
         unit = UnitOfWork(services, connection, step=step, run_id=run_id)
         stack.callback(unit.end)
         try:
-            unit.begin(isolation, read_only=read_only)
+            unit.begin(isolation, read_only=read_only, first=first)
             yield unit
         except Exception as error:  # noqa: BLE001 - the unit judges whatever a step raises
             unit.judge(error)

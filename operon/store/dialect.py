@@ -84,8 +84,11 @@ class Backend(Hashable, Protocol):
         """Return what RETURNING needs, so that COMMIT does not wait for the disk."""
         ...
 
-    def begin(self, connection: Connection, level: str, *, read_only: bool) -> None:
-        """Begin the transaction of a step, whose *connection* knows that it does."""
+    def opening(self, driver: Any, level: str, *, read_only: bool) -> Direct:
+        """Return a way to begin a step's transaction, with a statement or without.
+
+        SQLAlchemy takes it for begun.
+        """
         ...
 
     def reading_only(self, connection: Connection) -> AbstractContextManager[None]:
@@ -173,11 +176,11 @@ class PostgreSQL:
         """
         return [func.set_config("synchronous_commit", "off", literal(value=True))]
 
-    def begin(self, connection: Connection, level: str, *, read_only: bool) -> None:
+    def opening(self, driver: Any, level: str, *, read_only: bool) -> Direct:
         """Send BEGIN before psycopg would: it need not be told the level first."""
         from operon.store.exchange import Opening  # noqa: PLC0415 - needs psycopg
 
-        Opening(driver_of(connection), self.dialect).begin(level, read_only=read_only)
+        return Opening(driver, self.dialect, level, read_only=read_only)
 
     def reading_only(self, connection: Connection) -> AbstractContextManager[None]:
         """Do nothing: BEGIN says it."""
@@ -267,8 +270,10 @@ class SQLite:
         """Return nothing: every COMMIT of a connection waits as its pragma says."""
         return ()
 
-    def begin(self, connection: Connection, level: str, *, read_only: bool) -> None:
-        """Do nothing: SQLAlchemy's event has, and every level is serializable."""
+    def opening(self, driver: Any, level: str, *, read_only: bool) -> Direct:
+        """Begin nothing: SQLAlchemy has; every level is serializable."""
+        del level, read_only
+        return Direct(driver, self.dialect)
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the process's turn to write."""

@@ -104,6 +104,9 @@ class Direct:
         except self.dialect.loaded_dbapi.Error as error:
             raise self._wrapped(error, text) from error
 
+    def begin(self) -> None:
+        """Begin a transaction, unless that has been done."""
+
     def _wrapped(self, error: Any, text: str) -> BaseException:
         """Return *error* as SQLAlchemy's: it knows whether the connection is gone."""
         gone = self.dialect.is_disconnect(error, self.driver, None)

@@ -8,6 +8,7 @@ Source:
     PostgreSQL, "Pipeline Mode" (libpq); psycopg, "libpq wrapper module".
 """
 
+import json
 import weakref
 from collections.abc import Generator
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import datetime
+from datetime import timedelta
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -25,6 +27,8 @@ from psycopg import errors
 from psycopg import generators
 from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus
+from psycopg.types.json import Jsonb
+from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from operon.store.direct import Direct
@@ -108,17 +112,25 @@ def exchange(driver: Any, *messages: tuple[Message, Sequence[Any]]) -> list[Any]
 
 
 class Opening(Direct):
-    """A connection that is in no transaction."""
+    """A connection that is in no transaction: its first statement begins one."""
 
-    def begin(self, level: str, *, read_only: bool) -> None:
-        """Begin one.
+    def __init__(
+        self, driver: Any, dialect: Dialect, level: str, *, read_only: bool
+    ) -> None:
+        super().__init__(driver, dialect)
+        read = " READ ONLY" if read_only else ""
+        self._begin = Message(f"BEGIN ISOLATION LEVEL {level}{read}".encode())
 
-        Raises:
-            DBAPIError: As SQLAlchemy would have raised it.
-        """
-        text = f"BEGIN ISOLATION LEVEL {level}{' READ ONLY' * read_only}"
-        with self.wrapping(text):
-            command(self.driver, text.encode())
+    def begin(self) -> None:
+        """Begin the transaction without a statement."""
+        with self.wrapping("BEGIN"):
+            command(self.driver, self._begin.text)
+
+    def send(self, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
+        """Execute BEGIN and *statement*, and return its rows."""
+        sent = _sent(statement, values)
+        [_, result] = exchange(self.driver, (self._begin, ()), sent)
+        return _rows(self.driver, result)
 
 
 class Closing(Direct):
@@ -126,19 +138,34 @@ class Closing(Direct):
 
     def send(self, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
         """Execute *statement* and COMMIT, and return its rows."""
-        message, names = _numbered(statement)
-        given = statement.parameters(values)
-        parameters = [given[name] for name in names]
-        [result, _] = exchange(self.driver, (message, parameters), (COMMIT, ()))
-        loader = Transformer(self.driver)
-        loader.set_pgresult(result, set_loaders=True)
-        return loader.load_rows(0, result.ntuples, tuple)
+        sent = _sent(statement, values)
+        [result, _] = exchange(self.driver, sent, (COMMIT, ()))
+        return _rows(self.driver, result)
+
+
+def _sent(
+    statement: Statement, values: Mapping[str, Any]
+) -> tuple[Message, Sequence[Any]]:
+    """Return *statement* and its parameters in order."""
+    message, names = _numbered(statement)
+    given = statement.parameters(values)
+    return message, [given[name] for name in names]
+
+
+def _rows(driver: Any, result: Any) -> list[Any]:
+    """Return the rows of *result* as a cursor of psycopg's would."""
+    if not result.ntuples:
+        return []
+    loader = Transformer(driver)
+    loader.set_pgresult(result, set_loaders=True)
+    return loader.load_rows(0, result.ntuples, tuple)
 
 
 @lru_cache(maxsize=256)
 def _numbered(statement: Statement) -> tuple[Message, Sequence[str]]:
     """Return *statement* with numbered parameters, and their names in order."""
-    dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+    untyped: Any = PGDialect_psycopg
+    dialect = untyped(paramstyle="numeric_dollar")
     compiled = statement.clause.compile(dialect=dialect, column_keys=statement.names)
     return Message.prepared(str(compiled)), compiled.positiontup
 
@@ -180,7 +207,7 @@ def _answers(pgconn: Any) -> Generator[Any, Any, list[Any]]:
 
 
 def _encoded(value: Any, encoding: str) -> bytes | None:
-    """Return *value* as PostgreSQL reads it, of the types that a checkpoint has."""
+    """Return *value* as PostgreSQL reads it, of the types that Operon writes."""
     match value:
         case None:
             return None
@@ -195,6 +222,11 @@ def _encoded(value: Any, encoding: str) -> bytes | None:
             return b"%d" % value
         case datetime():
             return value.isoformat().encode()
+        case timedelta():
+            exact = f"{value.days} d {value.seconds} s {value.microseconds} us"
+            return exact.encode()
+        case Jsonb():
+            return json.dumps(value.obj).encode(encoding)
         case _:
             raise TypeError(f"no way to send a {type(value).__name__}")
 

@@ -144,7 +144,7 @@ class Launcher:
         self._glances[operon] = 0
 
         def count(*about: Any) -> None:
-            if "UNION ALL" in about[2] and operon in self._glances:
+            if "look0" in about[2] and operon in self._glances:
                 self._glances[operon] += 1
 
         event.listen(operon.engine, "before_cursor_execute", count)

@@ -68,7 +68,7 @@ CASES = {
     "activity": Case("COMMIT", 2, repeats=True),
     "error": Case("COMMIT", 2, card="declined", repeats=True),
     "last step": Case("COMMIT", 3),
-    "finish": Case("WITH HELD"),
+    "finish": Case("UPDATE OPERON_RUNS SET STATUS"),
 }
 
 
