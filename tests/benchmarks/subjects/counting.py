@@ -53,6 +53,7 @@ class _Counting:
         business = sum(BUSINESS in each for each in begun)
         self.counts["business statements"] += business
         self.counts["other statements"] += len(begun) - business
+        self.counts["statements"] += len(begun)
         if committed and any(each.startswith(WRITES) for each in begun):
             lazy = any("synchronous_commit" in each for each in begun)
             how = "asynchronous commits" if lazy else "synchronous commits"

@@ -1,6 +1,6 @@
 """Operon: each step is a step of a run, remembered in the same commit.
 
-    python -m tests.benchmarks.subjects.operon_runs URL
+python -m tests.benchmarks.subjects.operon_runs URL
 """
 
 import sys
@@ -71,6 +71,7 @@ class Runs:
     def count_started(self, steps: int) -> Mapping[str, Any]:
         """Count what the start of a run sends, and then its execution in a thread."""
         self._operon.launch()
+        self._operon.start(BenchmarkSteps(steps)).result()  # everything once before
         with counting(everywhere=True) as counts:
             self._operon.start(BenchmarkSteps(steps)).result()
         self._operon.shutdown()

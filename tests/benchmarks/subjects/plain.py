@@ -1,6 +1,6 @@
 """Plain SQLAlchemy: each step is a transaction of a Session, and nothing remembers it.
 
-    python -m tests.benchmarks.subjects.plain URL
+python -m tests.benchmarks.subjects.plain URL
 """
 
 import sys

@@ -44,4 +44,7 @@ def _answered(
 
 def _versions(distributions: tuple[str, ...]) -> dict[str, str]:
     python = ".".join(map(str, sys.version_info[:3]))
-    return {"python": python, **{name: metadata.version(name) for name in distributions}}
+    return {
+        "python": python,
+        **{name: metadata.version(name) for name in distributions},
+    }

@@ -1,0 +1,133 @@
+"""The bench on which everything is measured: a server, its databases, the subjects."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from contextlib import ExitStack
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from typing import TypeVar
+
+from tests.benchmarks.environments import NEEDS
+from tests.benchmarks.environments import interpreter
+from tests.benchmarks.pairing import Measurable
+from tests.benchmarks.pairing import in_turn
+from tests.benchmarks.programs import Program
+from tests.postgres import PostgresServer
+
+T = TypeVar("T")
+
+MODULES = {
+    "plain": "plain",
+    "operon": "operon_runs",
+    "dbos": "dbos_workflows",
+    "procrastinate": "procrastinate_jobs",
+}
+"""The subjects' modules by their names."""
+
+SETTINGS = {
+    "fsync": "on",  # what is measured is durable
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "shared_buffers": "1GB",
+    "min_wal_size": "1GB",
+    "max_wal_size": "8GB",  # no checkpoint falls into one batch and not into its twin
+    "checkpoint_timeout": "30min",
+    "max_connections": "300",
+}
+SEGMENT = 16  # megabytes, as everywhere else; smaller ones are synced too often
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    """How long a batch takes at least."""
+    divisor: int = 1
+    """By how much fixed counts are made smaller."""
+
+    def reduced(self, count: int) -> int:
+        """Return the fixed *count* at this scale."""
+        return max(1, count // self.divisor)
+
+
+@dataclass
+class Bench:
+    """A server, and the subjects and databases of the row that is being measured.
+
+    Attributes:
+        scale: How much is measured.
+        environments: Where other libraries' environments are.
+        data: Where the server's data lies; None: among the temporary files.
+        advance: Called when a part of the row is done.
+        versions: Of every subject that took part.
+    """
+
+    scale: Scale
+    environments: Path
+    data: Path | None = None
+    advance: Callable[[], None] = lambda: None
+    versions: dict[str, dict[str, str]] = field(
+        default_factory=dict[str, dict[str, str]]
+    )
+
+    def __enter__(self) -> Self:
+        self.server = PostgresServer(SETTINGS, folder=self.data, segment=SEGMENT)
+        self.server.__enter__()
+        self._row = ExitStack()
+        self._databases: list[str] = []
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.clear()
+        finally:
+            self.server.close()
+
+    def clear(self) -> None:
+        """End the row's subjects, and drop its databases."""
+        self._row.close()
+
+    def keep(self, context: AbstractContextManager[T]) -> T:
+        """Enter *context* and leave it when the row is over."""
+        return self._row.enter_context(context)
+
+    def database(self, name: str) -> str:
+        """Create an empty database for the row; return what the server calls it."""
+        database = f"{name}_{len(self._databases)}"
+        self.server.create_database(database)
+        self._databases.append(database)
+        self._row.callback(self.server.drop_database, database)
+        return database
+
+    def program(self, subject: str, *arguments: str, url: str | None = None) -> Program:
+        """Start a subject for the row, on a database of its own unless *url* is given."""
+        if url is None:
+            url = self.server.url(self.database(subject))
+        python = interpreter(subject, self.environments) if subject in NEEDS else None
+        program = Program(MODULES[subject], url, *arguments, python=python)
+        self.keep(program)
+        self.versions[subject] = program.ask("versions")
+        return program
+
+    def rounds(self) -> Iterator[int]:
+        """Count the rounds of the row."""
+        for number in range(self.scale.rounds):
+            yield number
+            self.advance()
+
+    def measured(self, *candidates: Measurable) -> list[tuple[float, ...]]:
+        """Warm all *candidates* up, then measure them in turn, round by round."""
+        for each in candidates:
+            each.prepare(self.scale.seconds)
+        return in_turn(candidates, self.rounds())

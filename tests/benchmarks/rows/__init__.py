@@ -1,0 +1,13 @@
+"""The rows of the table, in order."""
+
+from tests.benchmarks.rows import counts
+from tests.benchmarks.rows import far
+from tests.benchmarks.rows import imports
+from tests.benchmarks.rows import runs
+
+ROWS = (
+    *runs.ROWS,
+    *counts.ROWS,
+    *far.ROWS,
+    *imports.ROWS,
+)
