@@ -3,10 +3,12 @@
 from tests.benchmarks.rows import counts
 from tests.benchmarks.rows import far
 from tests.benchmarks.rows import imports
+from tests.benchmarks.rows import queues
 from tests.benchmarks.rows import runs
 
 ROWS = (
     *runs.ROWS,
+    *queues.ROWS,
     *counts.ROWS,
     *far.ROWS,
     *imports.ROWS,

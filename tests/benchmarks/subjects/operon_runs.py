@@ -77,10 +77,39 @@ class Runs:
         self._operon.shutdown()
         return counts
 
+    def enqueue(
+        self, count: int, threads: int = 1, steps: int = 1
+    ) -> Mapping[str, Any]:
+        """Time the starting of *count* runs of *steps* steps."""
+        workflow = BenchmarkSteps(steps)
+        return timed(lambda key: self._operon.start(workflow, id=key), count, threads)
+
+    def launch(self) -> Mapping[str, Any]:
+        """Begin to execute what is started."""
+        self._operon.launch()
+        return {}
+
+    def shutdown(self) -> Mapping[str, Any]:
+        """Stop executing what is started."""
+        self._operon.shutdown()
+        return {}
+
     def rest(self) -> Mapping[str, Any]:
         """Close the pooled connections, so that the server has their statistics."""
         self._operon.engine.dispose()
         return {}
+
+
+NAMES = (
+    "steps",
+    "transaction",
+    "count",
+    "count_started",
+    "enqueue",
+    "launch",
+    "shutdown",
+    "rest",
+)
 
 
 def main() -> None:
@@ -88,8 +117,8 @@ def main() -> None:
     upgrade(operon.engine)
     create_tables(operon.engine)
     runs = Runs(operon)
-    names = ("steps", "transaction", "count", "count_started", "rest")
-    serve({name: getattr(runs, name) for name in names}, "operon", "sqlalchemy")
+    scenarios = {name: getattr(runs, name) for name in NAMES}
+    serve(scenarios, "operon", "sqlalchemy")
 
 
 if __name__ == "__main__":
