@@ -1,5 +1,6 @@
 """The bench on which everything is measured: a server, its databases, the subjects."""
 
+import tempfile
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -81,6 +82,7 @@ class Bench:
         self.server.__enter__()
         self._row = ExitStack()
         self._databases: list[str] = []
+        self._lasting: set[str] = set()
         return self
 
     def __exit__(
@@ -110,19 +112,35 @@ class Bench:
         self._row.callback(self.server.drop_database, database)
         return database
 
+    def lasting(self, name: str, fill: Callable[[str], None]) -> str:
+        """Return a database that several rows use, filled by the first of them."""
+        if name not in self._lasting:
+            self.server.create_database(name)
+            fill(name)
+            self._lasting.add(name)
+        return name
+
+    def folder(self) -> Path:
+        """Return an empty folder for the row, beside the server's data."""
+        return Path(self.keep(tempfile.TemporaryDirectory(dir=self.data)))
+
     def program(self, subject: str, *arguments: str, url: str | None = None) -> Program:
         """Start a subject for the row, on a database of its own unless *url* is given."""
         if url is None:
             url = self.server.url(self.database(subject))
-        python = interpreter(subject, self.environments) if subject in NEEDS else None
-        program = Program(MODULES[subject], url, *arguments, python=python)
-        self.keep(program)
+        program = self.keep(self.fresh_program(subject, url, *arguments))
         self.versions[subject] = program.ask("versions")
         return program
 
-    def rounds(self) -> Iterator[int]:
-        """Count the rounds of the row."""
-        for number in range(self.scale.rounds):
+    def fresh_program(self, subject: str, url: str, *arguments: str) -> Program:
+        """Return a subject that its with-block starts and ends."""
+        python = interpreter(subject, self.environments) if subject in NEEDS else None
+        return Program(MODULES[subject], url, *arguments, python=python)
+
+    def rounds(self, most: int | None = None) -> Iterator[int]:
+        """Count the rounds of the row; of what takes very long at *most* so many."""
+        rounds = self.scale.rounds if most is None else min(most, self.scale.rounds)
+        for number in range(rounds):
             yield number
             self.advance()
 

@@ -2,7 +2,9 @@
 
 from tests.benchmarks.rows import counts
 from tests.benchmarks.rows import far
+from tests.benchmarks.rows import histories
 from tests.benchmarks.rows import imports
+from tests.benchmarks.rows import local
 from tests.benchmarks.rows import queues
 from tests.benchmarks.rows import runs
 
@@ -11,5 +13,7 @@ ROWS = (
     *queues.ROWS,
     *counts.ROWS,
     *far.ROWS,
+    *histories.ROWS,
+    *local.ROWS,
     *imports.ROWS,
 )

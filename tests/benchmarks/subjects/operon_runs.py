@@ -4,6 +4,7 @@ python -m tests.benchmarks.subjects.operon_runs URL
 """
 
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,12 @@ class Runs:
         workflow = BenchmarkSteps(steps)
         return timed(lambda key: self._operon.run(workflow, id=key), count, threads)
 
+    def run(self, run_id: str, steps: int) -> Mapping[str, Any]:
+        """Time the run *run_id*, which may have been begun by somebody else."""
+        began = time.perf_counter()
+        self._operon.run(BenchmarkSteps(steps), id=run_id)
+        return {"seconds": time.perf_counter() - began}
+
     def transaction(self, count: int, threads: int = 1) -> Mapping[str, Any]:
         """Time *count* runs of a `@transaction`."""
 
@@ -102,6 +109,7 @@ class Runs:
 
 NAMES = (
     "steps",
+    "run",
     "transaction",
     "count",
     "count_started",
