@@ -231,8 +231,8 @@ class PostgresServer(DatabaseServer):
         self._lifeline = self._popen(lifeline, stdin=subprocess.PIPE)
         self._bindir = reachable(bindir, self._base, self._account)
         options = "-A trust -U postgres -E UTF8 --locale=C --no-sync --wal-segsize"
-        home = ["-D", self._base / "data"]
-        initdb = ["initdb", *options.split(), str(self._segment), *home]
+        segment = str(self._segment)
+        initdb = ["initdb", *options.split(), segment, "-D", self._base / "data"]
         if self._spawn(initdb).wait(PATIENCE):
             raise PostgresStartError(f"initdb failed:\n{self.log}")
         configuration = "".join(f"{k} = '{v}'\n" for k, v in self._settings.items())

@@ -10,6 +10,7 @@ of its own, durable as in production, is started for it.
 import re
 import sys
 import tempfile
+from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -18,10 +19,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import Progress
+from rich.progress import TaskID
 
 from tests.benchmarks import report
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.bench import Scale
+from tests.benchmarks.chart import write_chart
 from tests.benchmarks.environments import NEEDS
 from tests.benchmarks.results import Result
 from tests.benchmarks.rows import ROWS
@@ -85,7 +88,7 @@ def main(
             results.append(result)
             about = report.describe(bench.versions)
             report.write_json(output / "benchmarks.json", results, about)
-    report.write_chart(output / "benchmarks.svg", results)
+    write_chart(output / "benchmarks.svg", results)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     console.print(report.table(results))
     if {"missed", "failed"}.intersection(each.verdict for each in results):
@@ -123,7 +126,7 @@ def measure(bench: Bench, row: Row, *, judged: bool) -> Result:
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[tuple[Progress, object]]:
+def _progress(total: int) -> Generator[tuple[Progress, TaskID], None, None]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         yield progress, progress.add_task("", total=total)
 

@@ -125,7 +125,7 @@ class Bench:
         return Path(self.keep(tempfile.TemporaryDirectory(dir=self.data)))
 
     def program(self, subject: str, *arguments: str, url: str | None = None) -> Program:
-        """Start a subject for the row, on a database of its own unless *url* is given."""
+        """Start a subject for the row; without *url* on a database of its own."""
         if url is None:
             url = self.server.url(self.database(subject))
         program = self.keep(self.fresh_program(subject, url, *arguments))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from dataclasses import fields
+from typing import Any
 
 import psycopg
 
@@ -36,12 +37,12 @@ def read_counters(server: DatabaseServer, database: str) -> Counters:
     return Counters(wal_bytes, wal_syncs, commits[0])
 
 
-def _wal(connection: psycopg.Connection[tuple[int, ...]]) -> tuple[int, int]:
+def _wal(connection: psycopg.Connection[Any]) -> tuple[int, int]:
     syncs = "SELECT wal_sync FROM pg_stat_wal"
     if connection.info.server_version >= WITH_SYNCS_ELSEWHERE:
         syncs = "SELECT sum(fsyncs) FROM pg_stat_io WHERE object = 'wal'"
-    row = connection.execute(
-        f"SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint, ({syncs})::bigint"
-    ).fetchone()
+    written = "pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+    query = f"SELECT ({written})::bigint, ({syncs})::bigint"
+    row = connection.execute(query.encode()).fetchone()
     assert row
     return row[0], row[1]

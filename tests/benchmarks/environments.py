@@ -26,7 +26,7 @@ class EnvironmentMissingError(Exception):
 
 
 def interpreter(name: str, folder: Path) -> Path:
-    """Return the Python of *name*'s environment in *folder*; make it if it is not there.
+    """Return the Python of *name*'s environment in *folder*; make it at first.
 
     Raises:
         EnvironmentMissingError: There is no package index, or no such release.
@@ -36,7 +36,7 @@ def interpreter(name: str, folder: Path) -> Path:
     complete = home / "complete"  # written last
     if not complete.exists():
         venv.create(home, clear=True, with_pip=True)
-        install = [python, "-m", "pip", "install", "--quiet", *NEEDS[name]]
+        install = [str(python), "-m", "pip", "install", "--quiet", *NEEDS[name]]
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode:
             raise EnvironmentMissingError(name, done.stderr)

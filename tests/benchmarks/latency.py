@@ -21,7 +21,7 @@ from typing import Self
 
 HOST = "127.0.0.1"
 CHUNK = 65_536  # bytes read at once
-PR_SET_TIMERSLACK = 29  # the kernel adds 50 µs to each timeout unless told
+PR_SET_TIMERSLACK = 29  # the kernel adds 0.05 ms to each timeout unless told
 
 
 class LatencyProxy:

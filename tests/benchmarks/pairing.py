@@ -1,6 +1,5 @@
 """Measuring in turn: A B, B A, A B, …, because no time here is stable by itself."""
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,9 +69,11 @@ def in_turn(
     return found
 
 
-def ratios(
-    pairs: Iterable[tuple[float, ...]],
-    ratio: Callable[..., float] = lambda a, b: a / b,
-) -> list[float]:
-    """Return what *ratio* makes of each round's times; by default the first by the second."""
-    return [ratio(*times) for times in pairs]
+def ratios(pairs: Iterable[tuple[float, ...]]) -> list[float]:
+    """Return how many times longer the first took than the second, for each round."""
+    return [first / second for first, second in pairs]
+
+
+def throughputs(pairs: Iterable[tuple[float, ...]]) -> list[float]:
+    """Return how many times more the first did in the same time, for each round."""
+    return [second / first for first, second in pairs]

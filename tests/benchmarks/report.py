@@ -1,4 +1,4 @@
-"""The results as a table for the terminal, as JSON and as a chart."""
+"""The results as a table for the terminal, and as JSON."""
 
 import json
 import os
@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pygal
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -54,38 +53,6 @@ def write_json(path: Path, results: Sequence[Result], about: Mapping[str, Any]) 
     """Write everything that was measured, each single value included."""
     content = {"about": about, "results": [each.as_json() for each in results]}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def write_chart(path: Path, results: Sequence[Result]) -> None:
-    """Write an SVG of how far each wanted figure is reached, or missed."""
-    shown = [each for each in reversed(results) if each.share is not None]
-    chart = pygal.HorizontalBar(
-        title="Measured against wanted: 1 is exactly the wanted figure, more is better",
-        x_labels=[each.row.name for each in shown],
-        height=120 + 32 * len(shown),
-        width=1100,
-        js=[],  # it would be loaded from elsewhere
-        legend_at_bottom=True,
-        truncate_label=-1,
-        include_x_axis=True,
-    )
-    for verdict, colour in (("reached", "#2a7"), ("missed", "#c33"), ("", "#888")):
-        bars = [
-            _bar(each, colour) if each.verdict == verdict else None for each in shown
-        ]
-        if any(bars):
-            chart.add(verdict or "not judged", bars)
-    path.write_bytes(chart.render())
-
-
-def _bar(result: Result, colour: str) -> dict[str, Any]:
-    low, high = result.share_limits
-    return {
-        "value": min(result.share or 0.0, 100.0),
-        "ci": {"low": min(low, 100.0), "high": min(high, 100.0)},
-        "color": colour,
-        "label": f"{result.spread} {result.row.unit}, wanted {result.row.wanted}",
-    }
 
 
 def _caption(results: Sequence[Result]) -> str:

@@ -5,8 +5,8 @@ So each column is as Operon itself writes it, whatever columns there are.
 
 from collections.abc import Collection
 from collections.abc import Mapping
+from typing import cast
 
-from psycopg import sql
 from sqlalchemy import Table
 
 from operon.models import Checkpoint
@@ -25,6 +25,8 @@ ENQUEUED: Changes = {
     "executor": "NULL",
     "finished_at": "NULL",
     "due_at": "now()",
+    "started_at": "now()",
+    "epoch": "1",
 }
 """A run that was begun and given back: whoever claims it replays its history."""
 
@@ -32,14 +34,24 @@ ENQUEUED: Changes = {
 class Seeds:
     """Copies of a run in a database of *server*.
 
-    Attributes:
-        template: The id of that run.
+    Args:
+        server: Where the database is.
+        database: Its name there.
+        template: The id of the run.
+        history: The id of the run whose first checkpoint is copied, if not its own.
     """
 
-    def __init__(self, server: DatabaseServer, database: str, template: str) -> None:
+    def __init__(
+        self,
+        server: DatabaseServer,
+        database: str,
+        template: str,
+        history: str | None = None,
+    ) -> None:
         self._server = server
         self._database = database
-        self.template = template
+        self._template = template
+        self._history = history or template
 
     def sow(
         self, batch: str, count: int, positions: Collection[int], changes: Changes
@@ -65,18 +77,19 @@ class Seeds:
         self, model: type[WorkflowRun | Checkpoint], count: int, changes: Changes
     ) -> None:
         """Copy the template's row, of its checkpoints the first."""
-        table = model.__table__
-        assert isinstance(table, Table)
-        names = [f'"{column.name}"' for column in table.columns]
-        values = [
-            changes.get(column.name, f'template."{column.name}"')
-            for column in table.columns
-        ]
-        key = "id" if model is WorkflowRun else "position = 1 AND template.run_id"
+        table = cast("Table", model.__table__)
+        names = table.columns.keys()
+        values = [changes.get(name, f'template."{name}"') for name in names]
+        quoted = ", ".join(f'"{name}"' for name in names)
+        chosen = (
+            f"id = '{self._template}'"
+            if model is WorkflowRun
+            else f"run_id = '{self._history}' AND template.position = 1"
+        )
         statement = (
-            f"INSERT INTO {table.name} ({', '.join(names)}) "
+            f"INSERT INTO {table.name} ({quoted}) "
             f"SELECT {', '.join(values)} "
             f"FROM {table.name} AS template, generate_series(1, {count}) AS number "
-            f"WHERE template.{key} = '{self.template}'"
+            f"WHERE template.{chosen}"
         )
-        self._server.execute(sql.SQL(statement), self._database)
+        self._server.execute(statement, self._database)

@@ -44,7 +44,7 @@ def written(subject: str, per_run: Callable[[Counters], float]) -> Measure:
         program = bench.program(subject, url=bench.server.url(database))
         program.ask("steps", count=WARM)
         count = bench.scale.reduced(COUNTED)
-        values = []
+        values: list[float] = []
         for _ in bench.rounds():
             before = _settled(bench, program, database)
             program.ask("steps", count=count)

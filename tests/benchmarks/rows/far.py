@@ -18,7 +18,7 @@ def check_distance(bench: Bench) -> list[float]:
 
 def from_far(bench: Bench) -> list[float]:
     """Compare a run of one step with the same transaction, both from far."""
-    batches = []
+    batches: list[Batch] = []
     for name in ("operon", "plain"):
         url = bench.server.url(bench.database(name))
         distance = bench.keep(Distance(url, AWAY))

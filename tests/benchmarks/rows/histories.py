@@ -23,7 +23,6 @@ LONG = 10_000
 CLAIMED = 200  # runs whose claims are replayed at once
 STEPS = 3  # of a run that is taken over,
 RECORDED = (1, 2)  # and the positions that its history holds
-TEMPLATE = "template"
 RECOVERIES = 3  # rounds of what takes very long
 
 LONG_AGO: Changes = {
@@ -36,8 +35,9 @@ LONG_AGO: Changes = {
 
 def seeds_in(bench: Bench, database: str, program: Program, steps: int) -> Seeds:
     """Return what copies a run of *steps* steps that *program* has executed."""
-    program.ask("run", run_id=TEMPLATE, steps=steps)
-    return Seeds(bench.server, database, TEMPLATE)
+    template = str(uuid4())
+    program.ask("run", run_id=template, steps=steps)
+    return Seeds(bench.server, database, template)
 
 
 def crowded(bench: Bench) -> str:
@@ -61,8 +61,7 @@ class Replays:
         self._database = database
         self._count = bench.scale.reduced(CLAIMED)
         self._program = bench.program("operon", url=bench.server.url(database))
-        self._seeds = Seeds(bench.server, database, f"{TEMPLATE}-{uuid4()}")
-        self._program.ask("run", run_id=self._seeds.template, steps=STEPS)
+        self._seeds = seeds_in(bench, database, self._program, STEPS)
 
     def prepare(self, target: float) -> None:
         """Warm up."""
@@ -105,7 +104,7 @@ def drain(bench: Bench, database: str) -> Measurable:
 def recover(bench: Bench) -> list[float]:
     """Tell how many orphaned runs a second an executor brings to their end."""
     count = bench.scale.reduced(ORPHANS)
-    speeds = []
+    speeds: list[float] = []
     for number in bench.rounds(RECOVERIES):
         database = bench.database("orphans")
         with bench.fresh_program("operon", bench.server.url(database)) as lost:
@@ -131,9 +130,10 @@ class Replay:
     ) -> None:
         self._steps = bench.scale.reduced(steps)
         self._program = program
-        template = f"{TEMPLATE}-{self._steps}"
-        program.ask("run", run_id=template, steps=self._steps)
-        self._seeds = Seeds(bench.server, database, template)
+        template, history = str(uuid4()), str(uuid4())
+        program.ask("start", run_id=template, steps=self._steps)
+        program.ask("run", run_id=history, steps=1)
+        self._seeds = Seeds(bench.server, database, template, history)
 
     def prepare(self, target: float) -> None:
         """Warm up."""
@@ -159,8 +159,9 @@ def replay(steps: int) -> Callable[[Bench], list[float]]:
 
 def linearity(bench: Bench) -> list[float]:
     """Compare a step's share of a long replay with its share of a short one."""
-    replays = bench.measured(*_replays(bench, LONG, LONG // 4))
-    return ratios(replays, lambda long, short: long / short / 4)
+    short = LONG // 4
+    times = bench.measured(*_replays(bench, LONG, short))
+    return [ratio * short / LONG for ratio in ratios(times)]
 
 
 def _replays(bench: Bench, *sizes: int) -> list[Measurable]:

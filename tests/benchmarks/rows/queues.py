@@ -4,11 +4,9 @@ import time
 from collections.abc import Mapping
 from collections.abc import Sequence
 
-from psycopg import sql
-
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Wanted
-from tests.benchmarks.pairing import ratios
+from tests.benchmarks.pairing import throughputs
 from tests.benchmarks.programs import PATIENCE
 from tests.benchmarks.rows.row import Measure
 from tests.benchmarks.rows.row import Row
@@ -77,7 +75,7 @@ def await_end(server: DatabaseServer, database: str, subject: str) -> None:
         TimeoutError: That takes too long.
     """
     parts = (f"EXISTS (SELECT FROM {each})" for each in UNFINISHED[subject])
-    query = sql.SQL("SELECT " + " OR ".join(parts))
+    query = f"SELECT {' OR '.join(parts)}".encode()
     deadline = time.monotonic() + PATIENCE
     with server.connect(database) as connection:
         while connection.execute(query).fetchone() == (True,):
@@ -91,7 +89,7 @@ def against(library: str) -> Measure:
 
     def measure(bench: Bench) -> list[float]:
         drains = (Drain(bench, "operon"), Drain(bench, library))
-        return ratios(bench.measured(*drains), lambda operon, other: other / operon)
+        return throughputs(bench.measured(*drains))
 
     return measure
 

@@ -4,6 +4,7 @@ from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Wanted
 from tests.benchmarks.pairing import Batch
 from tests.benchmarks.pairing import ratios
+from tests.benchmarks.pairing import throughputs
 from tests.benchmarks.rows.row import Measure
 from tests.benchmarks.rows.row import Row
 
@@ -26,7 +27,7 @@ def each_further_step(bench: Bench) -> list[float]:
     operon = bench.program("operon")
     many = Batch(operon, options={"steps": MANY})
     times = bench.measured(many, Batch(operon), Batch(bench.program("plain")))
-    return ratios(times, lambda ten, one, plain: (ten - one) / (MANY - 1) / plain)
+    return [(ten - one) / (MANY - 1) / each for ten, one, each in times]
 
 
 def against_dbos(steps: int, threads: int) -> Measure:
@@ -37,7 +38,7 @@ def against_dbos(steps: int, threads: int) -> Measure:
             Batch(bench.program(name), threads=threads, options={"steps": steps})
             for name in ("operon", "dbos")
         )
-        return ratios(bench.measured(*candidates), lambda operon, dbos: dbos / operon)
+        return throughputs(bench.measured(*candidates))
 
     return measure
 

@@ -6,7 +6,8 @@ something, by whether their COMMIT waits for the disk.
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -61,11 +62,11 @@ class _Counting:
 
 
 @contextmanager
-def counting(*, everywhere: bool = False) -> Iterator[Counter[str]]:
+def counting(*, everywhere: bool = False) -> Generator[Counter[str], None, None]:
     """Count what this thread sends within the block, or what all threads send."""
     counts: Counter[str] = Counter()
     counter = _Counting(counts, everywhere=everywhere)
-    listeners = {
+    listeners: dict[str, Callable[..., None]] = {
         "before_cursor_execute": counter.execute,
         "commit": counter.commit,
         "rollback": counter.rollback,

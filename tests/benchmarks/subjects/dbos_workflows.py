@@ -7,11 +7,14 @@ before each use of a connection, pools that are large enough, no logs and no
 telemetry, and a queue that is asked ten times a second instead of once.
 """
 
+# pyright: basic, reportMissingImports=false
+# Its library is in an environment of its own, where no type checker looks.
+
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from dbos import DBOS
+from dbos import DBOS  # type: ignore[import-not-found] # as told above
 from dbos import DBOSClient
 from dbos import DBOSConfig
 from dbos import SetWorkflowID
@@ -20,6 +23,7 @@ from sqlalchemy import Engine
 from sqlalchemy import create_engine
 
 from tests.benchmarks.subjects.counting import counting
+from tests.benchmarks.subjects.rows import ISOLATION
 from tests.benchmarks.subjects.rows import create_tables
 from tests.benchmarks.subjects.rows import place
 from tests.benchmarks.subjects.serving import serve
@@ -27,6 +31,7 @@ from tests.benchmarks.subjects.timing import timed
 
 POOL = 32
 THREADS = 16  # runs that one executor executes at once, Operon's default
+NAME = "benchmark_steps"
 QUEUE = "benchmark"
 POLL = 0.1  # seconds; from 0.01 to 0.5 its throughput is the same
 
@@ -42,11 +47,11 @@ class Workflows:
         create_tables(self._engine)
         source = SQLAlchemyDatasource.create(url, engine=self._engine)
 
-        @source.transaction(isolation_level="SERIALIZABLE")
+        @source.transaction(isolation_level=ISOLATION)  # type: ignore[untyped-decorator]
         def insert() -> int:
             return place(source.sql_session(), str(DBOS.workflow_id))
 
-        @DBOS.workflow(name="benchmark_steps")
+        @DBOS.workflow(name=NAME)  # type: ignore[untyped-decorator]
         def run(steps: int) -> int:
             order_id = 0
             for _ in range(steps):
@@ -118,7 +123,7 @@ class Client:
         def work(key: str) -> None:
             self._client.enqueue(
                 {
-                    "workflow_name": "benchmark_steps",
+                    "workflow_name": NAME,
                     "queue_name": QUEUE,
                     "workflow_id": key,
                 },

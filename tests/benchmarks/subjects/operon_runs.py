@@ -61,6 +61,11 @@ class Runs:
         self._operon.run(BenchmarkSteps(steps), id=run_id)
         return {"seconds": time.perf_counter() - began}
 
+    def start(self, run_id: str, steps: int) -> Mapping[str, Any]:
+        """Start a run that nobody executes until an executor is launched."""
+        self._operon.start(BenchmarkSteps(steps), id=run_id)
+        return {}
+
     def transaction(self, count: int, threads: int = 1) -> Mapping[str, Any]:
         """Time *count* runs of a `@transaction`."""
 
@@ -110,6 +115,7 @@ class Runs:
 NAMES = (
     "steps",
     "run",
+    "start",
     "transaction",
     "count",
     "count_started",

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy import Engine
 from sqlalchemy import create_engine
 from sqlalchemy import event
@@ -17,6 +18,7 @@ from tests.benchmarks.subjects.counting import counting
 from tests.benchmarks.subjects.rows import ISOLATION
 from tests.benchmarks.subjects.rows import create_tables
 from tests.benchmarks.subjects.rows import place
+from tests.benchmarks.subjects.serving import Scenario
 from tests.benchmarks.subjects.serving import serve
 from tests.benchmarks.subjects.timing import timed
 
@@ -69,7 +71,7 @@ def make_engine(url: str) -> Engine:
         return create_engine(url, pool_size=POOL, isolation_level=ISOLATION)
     engine = create_engine(url, pool_size=POOL)
     event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", lambda each: each.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "begin", _begin)
     return engine
 
 
@@ -80,12 +82,20 @@ def _prepare(connection: Any, _: object) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
 def main() -> None:
     engine = make_engine(sys.argv[1])
     create_tables(engine)
     plain = Plain(engine)
-    scenarios = {"steps": plain.steps, "count": plain.count, "rest": plain.rest}
-    serve({**scenarios, "transaction": plain.steps}, "sqlalchemy")
+    scenarios: dict[str, Scenario] = {
+        "steps": plain.steps,
+        "count": plain.count,
+        "rest": plain.rest,
+    }
+    serve(scenarios, "sqlalchemy")
 
 
 if __name__ == "__main__":

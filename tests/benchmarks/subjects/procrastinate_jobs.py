@@ -6,6 +6,9 @@ Its worker is asynchronous, and calls plain functions in as many threads as Oper
 has by default; jobs are deferred by its synchronous connector.
 """
 
+# pyright: basic, reportMissingImports=false
+# Its library is in an environment of its own, where no type checker looks.
+
 import asyncio
 import logging
 import sys
@@ -14,7 +17,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from procrastinate import App
+from procrastinate import App  # type: ignore[import-not-found] # as told above
 from procrastinate import PsycopgConnector
 from procrastinate import SyncPsycopgConnector
 from psycopg import errors
