@@ -80,7 +80,10 @@ def main(
     libraries = set(filter(None, against.split(",")))
     if unknown := libraries.difference(NEEDS):
         raise click.UsageError(f"not known: {', '.join(sorted(unknown))}")
-    chosen = choose(ROWS, pattern, libraries)
+    try:
+        chosen = choose(ROWS, pattern, libraries)
+    except re.error as error:
+        raise click.UsageError(f"--rows {pattern!r} is no pattern: {error}") from error
     output.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
     with Bench(scale, environments, data or Path(tempfile.gettempdir())) as bench:

@@ -81,7 +81,8 @@ class Bench:
         self.server = PostgresServer(SETTINGS, folder=self.data, segment=SEGMENT)
         self.server.__enter__()
         self._row = ExitStack()
-        self._databases: list[str] = []
+        self._made = 0
+        self._current: set[str] = set()
         self._lasting: set[str] = set()
         return self
 
@@ -99,6 +100,7 @@ class Bench:
     def clear(self) -> None:
         """End the row's subjects, and drop its databases."""
         self._row.close()
+        self._current.clear()
 
     def keep(self, context: AbstractContextManager[T]) -> T:
         """Enter *context* and leave it when the row is over."""
@@ -106,9 +108,10 @@ class Bench:
 
     def database(self, name: str) -> str:
         """Create an empty database for the row; return what the server calls it."""
-        database = f"{name}_{len(self._databases)}"
+        self._made += 1
+        database = f"{name}_{self._made}"
         self.server.create_database(database)
-        self._databases.append(database)
+        self._current.add(database)
         self._row.callback(self.server.drop_database, database)
         return database
 
@@ -118,6 +121,7 @@ class Bench:
             self.server.create_database(name)
             fill(name)
             self._lasting.add(name)
+        self._current.add(name)
         return name
 
     def folder(self) -> Path:
@@ -148,4 +152,8 @@ class Bench:
         """Warm all *candidates* up, then measure them in turn, round by round."""
         for each in candidates:
             each.prepare(self.scale.seconds)
+        for (
+            database
+        ) in self._current:  # whether autovacuum came by is no matter of luck
+            self.server.execute("ANALYZE", database)
         return in_turn(candidates, self.rounds())

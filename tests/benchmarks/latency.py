@@ -21,6 +21,7 @@ from typing import Self
 
 HOST = "127.0.0.1"
 CHUNK = 65_536  # bytes read at once
+LOOK = 0.1  # seconds between two looks whether the proxy is closing
 PR_SET_TIMERSLACK = 29  # the kernel adds 0.05 ms to each timeout unless told
 
 
@@ -77,45 +78,59 @@ class LatencyProxy:
     def _serve(self, client: socket.socket) -> None:
         """Carry what both sides say until one hangs up."""
         _be_punctual()
-        with client, socket.create_connection(self._upstream) as server:
+        with (
+            suppress(OSError),  # one of them is gone
+            client,
+            socket.create_connection(self._upstream) as server,
+        ):
             for end in (client, server):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            ways = {client: _Way(client, server), server: _Way(server, client)}
-            with suppress(OSError):  # one of them is gone
-                self._carry(ways)
+            self._carry({client: _Way(client, server), server: _Way(server, client)})
 
     def _carry(self, ways: "dict[socket.socket, _Way]") -> None:
         while not self._closing:
             now = time.monotonic()
             pauses = [way.forward(now) for way in ways.values()]
-            if any(way.is_over for way in ways.values()):
+            if all(way.is_over for way in ways.values()):
                 return
-            heard, _, _ = select.select(ways, [], [], min(pauses))
+            talking = [end for end, way in ways.items() if way.is_open]
+            heard, _, _ = select.select(talking, [], [], min(pauses))
             now = time.monotonic()
             for end in heard:
                 ways[end].take(now + self.delay)
 
 
 class _Way:
-    """One direction of a connection, and what is on the way."""
+    """One direction of a connection, and what is on the way.
+
+    Attributes:
+        is_open: Whether more may be said.
+        is_over: Whether its end has arrived.
+    """
 
     def __init__(self, origin: socket.socket, target: socket.socket) -> None:
+        self.is_open = True
         self.is_over = False
         self._origin = origin
         self._target = target
         self._travelling: deque[tuple[float, bytes]] = deque()
 
     def take(self, due: float) -> None:
-        """Take what was said; it arrives when it is *due*."""
-        self._travelling.append((due, self._origin.recv(CHUNK)))
+        """Take what was said, or that it was all; it arrives when it is *due*."""
+        chunk = self._origin.recv(CHUNK)
+        self._travelling.append((due, chunk))
+        self.is_open = chunk != b""
 
     def forward(self, now: float) -> float:
         """Deliver what is due; return how long nothing more will be."""
         while self._travelling and self._travelling[0][0] <= now:
             _, chunk = self._travelling.popleft()
-            self._target.sendall(chunk)
-            self.is_over = self.is_over or not chunk
-        return self._travelling[0][0] - now if self._travelling else 0.1
+            if chunk:
+                self._target.sendall(chunk)
+            else:
+                self._target.shutdown(socket.SHUT_WR)
+                self.is_over = True
+        return self._travelling[0][0] - now if self._travelling else LOOK
 
 
 def _be_punctual() -> None:

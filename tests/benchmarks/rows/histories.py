@@ -195,7 +195,7 @@ ROWS = (
     ),
     *(
         Row(
-            name=f"replay of a run of {steps} steps",
+            name=f"replay of a run of {steps:_} steps".replace("_", " "),
             a="operon.run",
             b="seconds",
             measure=replay(steps),
