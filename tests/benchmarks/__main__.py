@@ -25,6 +25,7 @@ from tests.benchmarks import report
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.bench import Scale
 from tests.benchmarks.chart import write_chart
+from tests.benchmarks.disk import is_in_memory
 from tests.benchmarks.environments import NEEDS
 from tests.benchmarks.results import Result
 from tests.benchmarks.rows import ROWS
@@ -62,7 +63,9 @@ WIDTH = 160  # of the table where no terminal says its own
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the databases lie, on a real disk; by default a temporary folder.",
+    default=Path(tempfile.gettempdir()),
+    show_default=True,
+    help="Where the databases lie; it has to be on a disk.",
 )
 def main(
     *,
@@ -72,7 +75,7 @@ def main(
     against: str,
     output: Path,
     environments: Path,
-    data: Path | None,
+    data: Path,
 ) -> None:
     """Measure, and tell which of the wanted figures are reached."""
     base = QUICK if quick else FULL
@@ -84,9 +87,11 @@ def main(
         chosen = choose(ROWS, pattern, libraries)
     except re.error as error:
         raise click.UsageError(f"--rows {pattern!r} is no pattern: {error}") from error
+    if not quick and is_in_memory(data):
+        raise click.UsageError(f"{data} is in memory: name a folder on disk by --data")
     output.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
-    with Bench(scale, environments, data or Path(tempfile.gettempdir())) as bench:
+    with Bench(scale, environments, data) as bench:
         for result in measure_all(bench, chosen, judged=not quick):
             results.append(result)
             about = report.describe(bench.versions)

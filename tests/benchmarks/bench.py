@@ -64,14 +64,14 @@ class Bench:
     Attributes:
         scale: How much is measured.
         environments: Where other libraries' environments are.
-        data: Where the server's data lies; None: among the temporary files.
+        data: Where the server's data lies.
         advance: Called when a part of the row is done.
         versions: Of every subject that took part.
     """
 
     scale: Scale
     environments: Path
-    data: Path | None = None
+    data: Path
     advance: Callable[[], None] = lambda: None
     versions: dict[str, dict[str, str]] = field(
         default_factory=dict[str, dict[str, str]]
@@ -80,6 +80,8 @@ class Bench:
     def __enter__(self) -> Self:
         self.server = PostgresServer(SETTINGS, folder=self.data, segment=SEGMENT)
         self.server.__enter__()
+        version = self.server.execute("SHOW server_version")[0][0]
+        self.versions["server"] = {"postgresql": str(version)}
         self._row = ExitStack()
         self._made = 0
         self._current: set[str] = set()

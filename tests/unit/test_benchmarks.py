@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import nullcontext
 from io import StringIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from typing import Self
@@ -19,6 +20,7 @@ from sqlalchemy.orm import Session
 from tests.benchmarks import __main__ as program
 from tests.benchmarks.bench import Scale
 from tests.benchmarks.chart import write_chart
+from tests.benchmarks.disk import is_in_memory
 from tests.benchmarks.figures import Spread
 from tests.benchmarks.figures import Wanted
 from tests.benchmarks.figures import shown
@@ -199,6 +201,21 @@ class TestLatencyProxy:
             assert heard == b"".join(numbers)
             # one after another they would take ten seconds
             assert 2 * DELAY <= time.monotonic() - began < 2 * DELAY * len(numbers) / 2
+
+
+class TestDisk:
+    @pytest.mark.parametrize(
+        ("folder", "in_memory"),
+        [("/", False), ("/fast/folder", True), ("/faster", False)],
+    )
+    def test_a_folder_lies_where_the_closest_mount_says(
+        self, tmp_path, folder, in_memory
+    ):
+        mounts = tmp_path / "mounts"
+        mounts.write_text("/dev/a / ext4 rw 0 0\nnone /fast tmpfs rw 0 0\n")
+
+        assert is_in_memory(Path(folder), mounts) is in_memory
+        assert not is_in_memory(Path(folder), tmp_path / "not Linux")
 
 
 class TestReport:
