@@ -33,7 +33,7 @@ from tests.benchmarks.rows.row import Row
 
 FULL = Scale(rounds=9, seconds=0.5)
 QUICK = Scale(rounds=2, seconds=0.02, divisor=100)
-WIDTH = 160  # of the table where no terminal says its own
+WIDTH = 190  # of the table where no terminal says its own
 
 
 @click.command()
