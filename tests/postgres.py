@@ -119,8 +119,23 @@ class DatabaseServer:
 class PostgresServer(DatabaseServer):
     """A private server on loopback that can be stopped, killed and started again."""
 
-    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        folder: Path | None = None,
+        segment: int = 1,
+    ) -> None:
+        """Prepare a server.
+
+        Args:
+            settings: What to change in `SETTINGS`.
+            folder: Where its data lies; by default among the temporary files.
+            segment: Megabytes of a file of its write-ahead log.
+        """
         self.port = _free_port()
+        self._folder = folder
+        self._segment = segment
         super().__init__(f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/")
         self._settings = {**SETTINGS, **(settings or {}), "port": str(self.port)}
         self._base: Path | None = None
@@ -208,15 +223,16 @@ class PostgresServer(DatabaseServer):
         """Make the data directory, owned by a user who may run PostgreSQL."""
         bindir = find_binaries()
         self._account = _unprivileged_account()
-        self._base = Path(tempfile.mkdtemp(prefix="operon-postgres-"))
+        self._base = Path(tempfile.mkdtemp(prefix="operon-postgres-", dir=self._folder))
         self._base.chmod(0o755)
         if self._account:
             os.chown(self._base, self._account["user"], self._account["group"])
         lifeline = ["/bin/sh", "-c", LIFELINE, "sh", self._base, "QUIT KILL"]
         self._lifeline = self._popen(lifeline, stdin=subprocess.PIPE)
         self._bindir = reachable(bindir, self._base, self._account)
-        options = "-A trust -U postgres -E UTF8 --locale=C --no-sync --wal-segsize=1"
-        initdb = ["initdb", *options.split(), "-D", self._base / "data"]
+        options = "-A trust -U postgres -E UTF8 --locale=C --no-sync --wal-segsize"
+        segment = str(self._segment)
+        initdb = ["initdb", *options.split(), segment, "-D", self._base / "data"]
         if self._spawn(initdb).wait(PATIENCE):
             raise PostgresStartError(f"initdb failed:\n{self.log}")
         configuration = "".join(f"{k} = '{v}'\n" for k, v in self._settings.items())
