@@ -61,6 +61,7 @@ def still_held(lease: Lease) -> ColumnElement[bool]:
     """Return the condition that *lease* is the newest claim of a running run."""
     return (
         (RUNS.c.id == lease.run_id)
+        & (RUNS.c.executor == lease.executor)
         & (RUNS.c.epoch == lease.epoch)
         & (RUNS.c.status == RunStatus.RUNNING)
     )
@@ -68,10 +69,15 @@ def still_held(lease: Lease) -> ColumnElement[bool]:
 
 IS_HELD = (
     (RUNS.c.id == bindparam("held_id"))
+    & (RUNS.c.executor == bindparam("held_by"))
     & (RUNS.c.epoch == bindparam("held_epoch"))
     & (RUNS.c.status == RunStatus.RUNNING)
 )
-"""The condition that a lease is the newest claim of a running run; see `held`."""
+"""The condition that a lease is the newest claim of a running run; see `held`.
+
+Two claims can have one epoch if a crash of the server lost the first, whose commit is
+not waited for; then the executors tell them apart.
+"""
 
 FENCE = select(RUNS.c.epoch).where(IS_HELD).with_for_update(read=True).scalar_subquery()
 """The epoch of a lease while it is the newest claim of a running run.
@@ -88,7 +94,11 @@ Source:
 
 def held(lease: Lease) -> dict[str, Any]:
     """Return the parameters by which `IS_HELD` and `FENCE` know *lease*."""
-    return {"held_id": lease.run_id, "held_epoch": lease.epoch}
+    return {
+        "held_id": lease.run_id,
+        "held_by": lease.executor,
+        "held_epoch": lease.epoch,
+    }
 
 
 def record(

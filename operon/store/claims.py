@@ -133,9 +133,8 @@ def _claiming_due(
     due = due_runs(backend, known, clock).where(
         RUNS.c.queue == queue, ~is_restricted(literal(queue))
     )
-    return claiming(
-        backend, executor, due.limit(bindparam("most", type_=Integer)), clock
-    )
+    few = due.limit(bindparam("most", type_=Integer))
+    return claiming(backend, executor, few, clock, lazily=True)
 
 
 def due_runs(
@@ -290,10 +289,20 @@ def claiming(
     clock: Clock,
     *,
     recoveries: ColumnElement[int] = RUNS.c.recoveries,
+    lazily: bool = False,
 ) -> Any:
     """Return what takes the runs *wanted* selects, skipping what is locked.
 
     SQLite has one writer at a time, so the same statement is exact without locks.
+
+    Args:
+        backend: The database's manners.
+        executor: Who claims.
+        wanted: Selects the ids of runs.
+        clock: Tells the time; the database's unless turned.
+        recoveries: What to count; nothing unless told.
+        lazily: COMMIT waits for nothing. If a crash of the server loses the claim,
+            the fence refuses whatever was done under it, and the run is claimed anew.
     """
     chosen = (
         wanted
@@ -302,7 +311,8 @@ def claiming(
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     taking = _taking(backend, executor, clock, recoveries)
-    return _telling(backend, taking.where(RUNS.c.id == chosen.c.id), clock)
+    statement = _telling(backend, taking.where(RUNS.c.id == chosen.c.id), clock)
+    return statement.returning(*backend.lazy_commit()) if lazily else statement
 
 
 def _taking(
@@ -329,8 +339,12 @@ def taken(
     connection: Connection, statement: Any, values: Mapping[str, Any] = _NOTHING
 ) -> list[Claimed]:
     """Execute *statement* with *values*; return what it has claimed."""
-    rows = connection.execute(statement, values).mappings()
-    taken = [_with_deadline(connection, Claimed(**row)) for row in rows.all()]
+    rows = connection.execute(statement, values).mappings().all()
+    names = Claimed.__dataclass_fields__
+    taken = [
+        _with_deadline(connection, Claimed(**{name: row[name] for name in names}))
+        for row in rows
+    ]
     return sorted(taken, key=lambda run: (run.priority, run.due_at))
 
 

@@ -67,6 +67,7 @@ def _claiming_orphans(
         orphans.limit(bindparam("most", type_=Integer)),
         clock,
         recoveries=takeovers(),
+        lazily=True,
     )
 
 

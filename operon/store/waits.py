@@ -31,6 +31,7 @@ from operon.models import Event
 from operon.models import Message
 from operon.status import FINAL
 from operon.status import RunStatus
+from operon.store.checkpoints import IS_HELD
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import held
 from operon.store.dialect import Backend
@@ -87,9 +88,7 @@ def _suspension(backend: Backend) -> Any:
     return (
         update(RUNS)
         .where(
-            RUNS.c.id == bindparam("held_id"),
-            RUNS.c.epoch == bindparam("held_epoch"),
-            RUNS.c.status == RunStatus.RUNNING,
+            IS_HELD,
             ~recorded,
         )
         .values(

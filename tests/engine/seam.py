@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from sqlalchemy import func
 from sqlalchemy import select
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from operon import Operon
@@ -11,10 +12,12 @@ from operon import Workflow
 from operon import current
 from operon import step
 from operon.models import Checkpoint
+from operon.models import WorkflowRun
 from operon.status import RunStatus
-from operon.store import claims
 from operon.store import control
 from operon.store import finishes
+from operon.store import orphans
+from operon.store.checkpoints import Lease
 from operon.store.finishes import Finish
 from tests.shop import Order
 
@@ -59,7 +62,7 @@ def take_over_and_finish(operon: Operon, run_id: str) -> None:
     """Let another executor claim *run_id* from its holder and end it with -1."""
     services = operon._process.made().services
     with services.database.transaction() as connection:
-        claimed = claims.claim_orphans(
+        claimed = orphans.claim_orphans(
             connection,
             services.database.backend,
             "thief",
@@ -71,6 +74,20 @@ def take_over_and_finish(operon: Operon, run_id: str) -> None:
     assert [each.id for each in claimed] == [run_id]
     with services.database.transaction() as connection:
         how = Finish(lease=claimed[0].lease, status=RunStatus.SUCCEEDED, output="-1")
+        finishes.finish(
+            connection, services.database.backend, [how], clock=services.clock
+        )
+
+
+def lose_the_claim(operon: Operon, run_id: str) -> None:
+    """Do what is left after a crash that lost the claim: another has its epoch."""
+    services = operon._process.made().services
+    with services.database.transaction() as connection:
+        one = update(WorkflowRun).where(WorkflowRun.id == run_id)
+        connection.execute(one.values(executor="thief"))
+        lease = Lease(run_id, "thief", operon.get_run(run_id).epoch)
+    with services.database.transaction() as connection:
+        how = Finish(lease=lease, status=RunStatus.SUCCEEDED, output="-1")
         finishes.finish(
             connection, services.database.backend, [how], clock=services.clock
         )

@@ -61,6 +61,19 @@ def test_a_claim_before_the_record_refuses_the_steps_rows(postgres_operon):
     assert seam.checkpoints_of(postgres_operon, "r") == []
 
 
+def test_a_claim_that_a_crash_of_the_server_has_lost_is_refused_under_its_epoch(
+    postgres_operon,
+):
+    """Claims do not wait for the disk: the next one may be given the same epoch."""
+    seam.disturb.append(partial(seam.lose_the_claim, postgres_operon))
+
+    result = postgres_operon.run(Disturbed(), id="r")
+
+    assert result == -1
+    assert orders(postgres_operon, "r") == 0
+    assert seam.checkpoints_of(postgres_operon, "r") == []
+
+
 def test_without_the_fence_the_zombie_would_have_committed(
     postgres_operon, monkeypatch
 ):

@@ -16,8 +16,8 @@ from operon.clock import SystemClock
 from operon.errors import ConfigurationError
 from operon.errors import RunCancelledError
 from operon.status import RunStatus
-from operon.store import claims
 from operon.store import finishes
+from operon.store import orphans
 from operon.store.finishes import Finish
 from tests.engine.facts import attempts
 from tests.engine.facts import count
@@ -441,7 +441,7 @@ def _take_over_and_finish(operon, name: str) -> None:
     services = operon._process.made().services
     backend, clock = services.database.backend, services.clock
     with services.database.transaction() as connection:
-        (claimed,) = claims.claim_orphans(
+        (claimed,) = orphans.claim_orphans(
             connection,
             backend,
             "thief",
