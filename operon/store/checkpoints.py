@@ -19,9 +19,9 @@ from operon.clock import Clock
 from operon.models import Checkpoint
 from operon.status import RunStatus
 from operon.store.dialect import Backend
-from operon.store.dialect import present
 from operon.store.direct import Direct
 from operon.store.direct import Statement
+from operon.store.present import present
 from operon.store.runs import RUNS
 
 CHECKPOINTS = cast("Table", Checkpoint.__table__)

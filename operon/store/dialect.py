@@ -26,7 +26,6 @@ from sqlalchemy import Engine
 from sqlalchemy import Interval
 from sqlalchemy import Table
 from sqlalchemy import Text
-from sqlalchemy import bindparam
 from sqlalchemy import func
 from sqlalchemy import literal
 from sqlalchemy import literal_column
@@ -42,6 +41,7 @@ from operon.store.begin import BEGIN_OPTION
 from operon.store.direct import Direct
 from operon.store.direct import Statement
 from operon.store.fair_lock import FairLock
+from operon.store.present import told_or_asked
 
 
 class Backend(Hashable, Protocol):
@@ -147,7 +147,7 @@ class PostgreSQL:
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
         """Return the server's clock, so that executors need not agree on theirs."""
-        return _told_or_asked(self.told(clock))
+        return told_or_asked(self.told(clock))
 
     def after(self, clock: Clock, delay: timedelta) -> ColumnElement[datetime]:
         """Return the server's clock and *delay*."""
@@ -250,7 +250,7 @@ class SQLite:
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
         """Return this machine's clock."""
-        return _told_or_asked(self.told(clock))
+        return told_or_asked(self.told(clock))
 
     def after(self, clock: Clock, delay: timedelta) -> ColumnElement[datetime]:
         """Return this machine's clock and *delay*."""
@@ -354,32 +354,10 @@ def backend_of(engine: Engine) -> Backend:
     )
 
 
-def _told_or_asked(now: datetime | None) -> ColumnElement[datetime]:
-    if now is None:
-        return present(told=False)
-    return bindparam("now", now, type_=UTCDateTime())
-
-
 def times(backend: Backend, clock: Clock) -> dict[str, Any]:
     """Return the parameter by which statements made once are told the time, if any."""
     now = backend.told(clock)
     return {} if now is None else {"now": now}
-
-
-def present(*, told: bool) -> ColumnElement[datetime]:
-    """Return the present time in a statement that is made once and used again.
-
-    Either the server's clock, or the parameter `now`, which `Backend.told` fills.
-    """
-    if told:
-        return bindparam("now", type_=UTCDateTime())
-    return func.clock_timestamp(type_=UTCDateTime())
-
-
-def present_in(parameter: str) -> ColumnElement[datetime]:
-    """Return the server's time and the duration that *parameter* holds, likewise."""
-    later = func.clock_timestamp() + bindparam(parameter, type_=Interval())
-    return type_coerce(later, UTCDateTime())
 
 
 def insert_unless_there(backend: Backend, table: Table) -> Any:

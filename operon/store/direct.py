@@ -110,7 +110,8 @@ class Direct:
     def _wrapped(self, error: Any, text: str) -> BaseException:
         """Return *error* as SQLAlchemy's: it knows whether the connection is gone."""
         gone = self.dialect.is_disconnect(error, self.driver, None)
-        wrapped: BaseException = exc.DBAPIError.instance(
+        instance: Any = exc.DBAPIError.instance
+        wrapped: BaseException = instance(
             text,
             None,
             error,

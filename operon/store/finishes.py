@@ -22,9 +22,9 @@ from operon.store.checkpoints import Lease
 from operon.store.checkpoints import held
 from operon.store.checkpoints import still_held
 from operon.store.dialect import Backend
-from operon.store.dialect import present
 from operon.store.direct import Direct
 from operon.store.direct import Statement
+from operon.store.present import present
 from operon.store.runs import RUNS
 
 

@@ -20,10 +20,10 @@ from operon.clock import Clock
 from operon.status import RunStatus
 from operon.store.dialect import Backend
 from operon.store.dialect import insert_unless_there
-from operon.store.dialect import present
-from operon.store.dialect import present_in
 from operon.store.direct import Direct
 from operon.store.direct import Statement
+from operon.store.present import present
+from operon.store.present import present_in
 from operon.store.runs import RUNS
 from operon.store.runs import status_is
 
