@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy import event
 
 from operon.store.direct import Direct
+from operon.store.direct import Statement
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,20 @@ class Sent:
 
     text: str
     commits: bool = False
-    """Whether it is a transaction by itself, or its last statement with COMMIT."""
+    """Whether it is a transaction by itself."""
+    parameters: Any = None
+    driver: Any = None
+
+
+Told = Callable[[Sent], None]
+
+
+def _nobody(sent: Sent) -> None:
+    del sent
 
 
 @contextmanager
-def watching(
-    engine: Engine,
-    before: Callable[[Sent], None],
-    after: Callable[[Sent], None] = lambda _: None,
-) -> Iterator[None]:
+def watching(engine: Engine, before: Told, after: Told = _nobody) -> Iterator[None]:
     """Tell *before* and *after* of every statement on *engine* within the block."""
 
     def execute(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -35,31 +41,46 @@ def watching(
     def executed(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
         after(Sent(statement))
 
+    event.listen(engine, "before_cursor_execute", execute)
+    event.listen(engine, "after_cursor_execute", executed)
+    try:
+        with watching_direct(before, after, lambda each: each is engine.dialect):
+            yield
+    finally:
+        event.remove(engine, "before_cursor_execute", execute)
+        event.remove(engine, "after_cursor_execute", executed)
+
+
+@contextmanager
+def watching_direct(
+    before: Told, after: Told = _nobody, concerns: Callable[[Any], bool] = bool
+) -> Iterator[None]:
+    """Tell of what passes SQLAlchemy by, on engines whose dialect is of concern."""
     real = Direct.rows
 
-    def rows(self: Direct, statement: Any, values: Any) -> Any:
-        if self.dialect is not engine.dialect:
+    def rows(self: Direct, statement: Statement, values: Any) -> Any:
+        if not concerns(self.dialect):
             return real(self, statement, values)
-        closing, alone = type(self) is not Direct, _is_alone(self.driver)
-        sent = Sent(statement.text + "; COMMIT" * closing, commits=alone)
+        sent = Sent(
+            statement.text,
+            commits=_is_alone(self),
+            parameters=statement.parameters(values),
+            driver=self.driver,
+        )
         before(sent)
         found = real(self, statement, values)
         after(sent)
         return found
 
-    event.listen(engine, "before_cursor_execute", execute)
-    event.listen(engine, "after_cursor_execute", executed)
-    Direct.rows = rows  # type: ignore[method-assign]
+    Direct.rows = rows  # type: ignore[method-assign] # watched
     try:
         yield
     finally:
-        Direct.rows = real  # type: ignore[method-assign]
-        event.remove(engine, "before_cursor_execute", execute)
-        event.remove(engine, "after_cursor_execute", executed)
+        Direct.rows = real  # type: ignore[method-assign] # as it was
 
 
-def _is_alone(driver: Any) -> bool:
-    """Whether a statement on *driver* would be a transaction by itself."""
-    if hasattr(driver, "autocommit") and hasattr(driver, "pgconn"):
-        return bool(driver.autocommit)
-    return not driver.in_transaction
+def _is_alone(way: Direct) -> bool:
+    """Whether a statement sent that way is a transaction by itself."""
+    if way.dialect.name == "postgresql":
+        return bool(way.driver.autocommit)
+    return not way.driver.in_transaction

@@ -8,7 +8,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import Any
 
 from sqlalchemy import Connection
@@ -36,19 +38,27 @@ class _Counting:
             begun = self.open.setdefault(id(connection.connection.dbapi_connection), [])
             begun.append(f"{statement.lstrip()} {parameters}")
 
+    def direct(self, sent: Any) -> None:
+        """Count what passes SQLAlchemy's events by (`tests.sent`)."""
+        if self._is_counted():
+            begun = self.open.setdefault(id(sent.driver), [])
+            begun.append(f"{sent.text.lstrip()} {sent.parameters}")
+            if sent.commits:
+                self._close(sent.driver, committed=True)
+
     def commit(self, connection: Connection) -> None:
         if self._is_counted():
-            self._close(connection, committed=True)
+            self._close(connection.connection.dbapi_connection, committed=True)
 
     def rollback(self, connection: Connection) -> None:
         if self._is_counted():
-            self._close(connection, committed=False)
+            self._close(connection.connection.dbapi_connection, committed=False)
 
     def _is_counted(self) -> bool:
         return self.here is None or threading.get_ident() == self.here
 
-    def _close(self, connection: Connection, *, committed: bool) -> None:
-        begun = self.open.pop(id(connection.connection.dbapi_connection), [])
+    def _close(self, driver: Any, *, committed: bool) -> None:
+        begun = self.open.pop(id(driver), [])
         if any(BACKGROUND in each for each in begun):
             return
         business = sum(BUSINESS in each for each in begun)
@@ -61,8 +71,14 @@ class _Counting:
             self.counts[how] += 1
 
 
+Watch = Callable[[Callable[[Any], None]], AbstractContextManager[None]]
+"""Tells a listener, within a block, of what passes SQLAlchemy's events by."""
+
+
 @contextmanager
-def counting(*, everywhere: bool = False) -> Generator[Counter[str], None, None]:
+def counting(
+    *, everywhere: bool = False, watch: Watch = lambda _: nullcontext()
+) -> Generator[Counter[str], None, None]:
     """Count what this thread sends within the block, or what all threads send."""
     counts: Counter[str] = Counter()
     counter = _Counting(counts, everywhere=everywhere)
@@ -74,7 +90,8 @@ def counting(*, everywhere: bool = False) -> Generator[Counter[str], None, None]
     for name, listener in listeners.items():
         event.listen(Engine, name, listener)
     try:
-        yield counts
+        with watch(counter.direct):
+            yield counts
     finally:
         for name, listener in listeners.items():
             event.remove(Engine, name, listener)

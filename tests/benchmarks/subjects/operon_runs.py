@@ -21,6 +21,7 @@ from tests.benchmarks.subjects.rows import create_tables
 from tests.benchmarks.subjects.rows import place
 from tests.benchmarks.subjects.serving import serve
 from tests.benchmarks.subjects.timing import timed
+from tests.sent import watching_direct
 
 
 class BenchmarkSteps(Workflow):
@@ -76,7 +77,7 @@ class Runs:
 
     def count(self, steps: int) -> Mapping[str, Any]:
         """Count what one run of *steps* steps sends."""
-        with counting() as counts:
+        with counting(watch=watching_direct) as counts:
             self._operon.run(BenchmarkSteps(steps))
         return counts
 
@@ -84,7 +85,7 @@ class Runs:
         """Count what the start of a run sends, and then its execution in a thread."""
         self._operon.launch()
         self._operon.start(BenchmarkSteps(steps)).result()  # everything once before
-        with counting(everywhere=True) as counts:
+        with counting(everywhere=True, watch=watching_direct) as counts:
             self._operon.start(BenchmarkSteps(steps)).result()
         self._operon.shutdown()
         return counts
