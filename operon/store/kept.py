@@ -86,12 +86,14 @@ class KeptConnections:
         """Close those that nobody uses now; after a fork they are the parent's."""
         if self._pid != os.getpid():
             return
-        for _ in range(_MOST):
-            with suppress(queue.Empty):
-                kept = self._free.get_nowait()
-                if kept is not None:
-                    _close(kept[0])
-                self._free.put(None)
+        found: list[tuple[Any, float] | None] = []
+        with suppress(queue.Empty):
+            while True:
+                found.append(self._free.get_nowait())
+        for kept in found:
+            if kept is not None:
+                _close(kept[0])
+            self._free.put(None)
 
 
 def _close(driver: Any) -> None:

@@ -106,6 +106,17 @@ def test_disposing_the_engine_closes_them_and_later_uses_open_new_ones(engine, o
     assert use(connections) is not first
 
 
+def test_disposing_the_engine_closes_all_that_are_free(engine, opened):
+    connections = keep(engine)
+    with connections.one() as first, connections.one() as second:
+        pass
+    engine.dispose()
+    assert is_closed(first)
+    assert is_closed(second)
+    with connections.one(), connections.one(), connections.one(), connections.one():
+        assert len(opened) == 6
+
+
 def test_closed_for_good_the_last_one_goes_with_its_user(engine):
     connections = keep(engine)
     with connections.one() as driver:
