@@ -20,6 +20,7 @@ from sqlalchemy import select
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from operon import Queue
 from operon.engine import trying
 from operon.engine.faults import Fault
 from operon.models import Checkpoint
@@ -408,18 +409,43 @@ def test_a_transaction_whose_commit_hangs_is_waited_for(
     assert hurried.run(place("book"), id="ghost") == order_id
 
 
-def test_a_claim_whose_commit_hangs_strands_no_run(hurried, frozen, ledger, caplog):
+def test_a_claim_whose_commit_hangs_strands_no_run(make_operon, frozen, ledger, caplog):
     """The answer is lost: the heartbeat finds the runs that are here only by rows."""
-    handles = [hurried.start(Checkout("book"), id=f"many-{n}") for n in range(10)]
+    few = make_operon(
+        frozen.database.url,
+        heartbeat=timedelta(milliseconds=100),
+        lease=timedelta(milliseconds=300),
+        queues=[Queue("few", concurrency=100)],  # its claims are waited for
+    )
+    shop.create_shop(few.engine, "book")
+    handles = [
+        few.start(Checkout("book"), id=f"few-{n}", queue="few") for n in range(10)
+    ]
     frozen.freeze()
-    hurried.launch()
+    few.launch()
     eventually(lambda: frozen.waiting("IPC", "SyncRep"))
     eventually(lambda: "claiming failed" in caplog.text)
     frozen.thaw()
 
     for handle in handles:
         handle.result(timedelta(seconds=30))
+        assert _committed(few, handle.id) == (1, 1, [1, 2, 3])
+    assert set(Counter(shop.happened(ledger)).values()) == {1}
+
+
+def test_claims_wait_for_no_standby_and_their_steps_do(hurried, frozen, ledger, caplog):
+    handles = [hurried.start(Checkout("book"), id=f"many-{n}") for n in range(10)]
+    frozen.freeze()
+    hurried.launch()
+    eventually(lambda: frozen.waiting("IPC", "SyncRep"))
+    rows = [hurried.get_run(handle.id) for handle in handles]
+    frozen.thaw()
+
+    assert {row.status for row in rows} == {RunStatus.RUNNING}
+    for handle in handles:
+        handle.result(timedelta(seconds=30))
         assert _committed(hurried, handle.id) == (1, 1, [1, 2, 3])
+    assert "claiming failed" not in caplog.text
     assert set(Counter(shop.happened(ledger)).values()) == {1}
 
 
