@@ -105,6 +105,7 @@ class Keeper:
     def stop(self, timeout: timedelta) -> bool:
         """Stop claiming; return whether every run had stopped within *timeout*."""
         self._stopped = True
+        self._threads.close()
         self.wake()
         deadline = self.services.clock.monotonic() + timeout.total_seconds()
         if self._thread is not None:

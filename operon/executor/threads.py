@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable
 
+_NAME = "operon-idle"
 _IDLE = 10.0  # seconds after which a thread without work ends
 
 Work = Callable[[], None]
@@ -18,7 +19,8 @@ class Threads:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._idle = 0
-        self._work: queue.SimpleQueue[tuple[str, Work]] = queue.SimpleQueue()
+        self._is_closed = False
+        self._work: queue.SimpleQueue[tuple[str, Work | None]] = queue.SimpleQueue()
 
     def execute(self, name: str, work: Work) -> None:
         """Execute *work*, which raises nothing, in a thread called *name* meanwhile."""
@@ -31,13 +33,23 @@ class Threads:
                 target=self._go_on, args=(work,), name=name, daemon=True
             ).start()
 
+    def close(self) -> None:
+        """Let each thread end as soon as it has no work."""
+        with self._mutex:
+            self._is_closed = True
+            idle, self._idle = self._idle, 0
+        for _ in range(idle):
+            self._work.put((_NAME, None))
+
     def _go_on(self, work: Work) -> None:
         thread = threading.current_thread()
         following: Work | None = work
         while following is not None:
             following()
-            thread.name = "operon-idle"
+            thread.name = _NAME
             with self._mutex:
+                if self._is_closed:
+                    return
                 self._idle += 1
             thread.name, following = self._next()
 
@@ -49,5 +61,5 @@ class Threads:
             with self._mutex:
                 if self._idle > 0:
                     self._idle -= 1
-                    return "operon-idle", None
+                    return _NAME, None
         return self._work.get()  # somebody counted on this thread just now

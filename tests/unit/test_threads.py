@@ -46,6 +46,25 @@ def test_a_thread_without_work_ends_after_a_while(monkeypatch):
     assert idle(threads) == 0
 
 
+def test_closed_they_end_at_once_or_after_their_work():
+    threads, seen, go = Threads(), [], threading.Event()
+    threads.execute("work", lambda: seen.append(threading.current_thread()))
+    eventually(lambda: idle(threads) == 1)
+    threads.execute("other", lambda: seen.append(threading.current_thread()))
+    eventually(lambda: idle(threads) == 1)
+    busy = Threads()
+    busy.execute("long", lambda: (seen.append(threading.current_thread()), go.wait()))
+    eventually(lambda: len(seen) == 3)
+
+    threads.close()
+    busy.close()
+
+    eventually(lambda: not seen[0].is_alive())
+    assert seen[2].is_alive()
+    go.set()
+    eventually(lambda: not seen[2].is_alive())
+
+
 def test_no_work_is_lost_though_threads_end_all_the_time(monkeypatch):
     monkeypatch.setattr(module, "_IDLE", 0.0)
     threads, done = Threads(), []
