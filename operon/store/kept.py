@@ -73,7 +73,11 @@ class KeptConnections:
         pooled = self._engine.raw_connection()
         driver = pooled.dbapi_connection
         pooled.detach()
-        self._prepare(driver)
+        try:
+            self._prepare(driver)
+        except BaseException:
+            _close(driver)
+            raise
         return driver
 
     def close(self) -> None:

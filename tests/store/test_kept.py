@@ -84,6 +84,13 @@ def test_one_that_cannot_be_made_frees_its_place(engine, opened):
     use(connections)
 
 
+def test_one_that_cannot_be_prepared_is_closed(engine, opened):
+    connections = KeptConnections(engine, lambda driver: 1 / 0)
+    with pytest.raises(ZeroDivisionError), connections.one():
+        pass
+    assert is_closed(opened[0])
+
+
 def test_who_comes_when_all_are_busy_is_told_so_in_time(engine, monkeypatch):
     monkeypatch.setattr(kept, "_MOST", 1)
     monkeypatch.setattr(kept, "_PATIENCE", 0.01)
