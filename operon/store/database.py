@@ -21,7 +21,6 @@ from sqlalchemy.orm import Session
 from operon.errors import ConfigurationError
 from operon.errors import MisuseError
 from operon.store.begin import BEGIN_OPTION
-from operon.store.begin import manage_sqlite
 from operon.store.commits import CommitWatch
 from operon.store.dialect import backend_of
 from operon.store.dialect import driver_of
@@ -47,8 +46,8 @@ class Database:
         self.commits = commits
         self.engine = engine
         _refuse_unfit(engine)
-        if engine.dialect.name == "sqlite" and manages_sqlite:
-            manage_sqlite(engine)
+        if engine.dialect.name == "postgresql" or manages_sqlite:
+            self.backend.watch(engine)
         self.steps = engine.execution_options()
         self._own = engine.execution_options(isolation_level=self.backend.own_isolation)
         if engine.dialect.name == "postgresql":

@@ -38,6 +38,7 @@ from operon.clock import Clock
 from operon.errors import ConfigurationError
 from operon.models import UTCDateTime
 from operon.store.begin import BEGIN_OPTION
+from operon.store.begin import manage_sqlite
 from operon.store.direct import Direct
 from operon.store.direct import Statement
 from operon.store.fair_lock import FairLock
@@ -51,6 +52,10 @@ class Backend(Hashable, Protocol):
     dialect: Dialect
     own_isolation: IsolationLevel
     """The isolation level of Operon's own transactions."""
+
+    def watch(self, engine: Engine) -> None:
+        """Listen, once, to what Operon has to know of *engine*'s connections."""
+        ...
 
     def now(self, clock: Clock) -> ColumnElement[datetime]:
         """Return the present time as an expression; *clock* may override it.
@@ -136,6 +141,12 @@ class PostgreSQL:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
+
+    def watch(self, engine: Engine) -> None:
+        """Notice rollbacks: psycopg forgets what was prepared."""
+        from operon.store.exchange import doubt_after_rollback  # noqa: PLC0415 - needs psycopg
+
+        doubt_after_rollback(engine)
 
     def statement(self, clause: Any, names: Collection[str]) -> Statement:
         """Make it as psycopg wants it."""
@@ -239,6 +250,10 @@ class SQLite:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.lock = FairLock()
+
+    def watch(self, engine: Engine) -> None:
+        """Begin transactions as writers."""
+        manage_sqlite(engine)
 
     def statement(self, clause: Any, names: Collection[str]) -> Statement:
         """Make it with named parameters, which need no order."""

@@ -28,14 +28,16 @@ from psycopg import generators
 from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus
 from psycopg.types.json import Jsonb
+from sqlalchemy import Connection
 from sqlalchemy import Dialect
+from sqlalchemy import Engine
+from sqlalchemy import event
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from operon.store.direct import Direct
 from operon.store.direct import Statement
 
 _FINE = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}
-_UNKNOWN_STATEMENT = "26000"  # SQLSTATE: somebody said DEALLOCATE or DISCARD
 _numbers = count(1)
 
 
@@ -62,6 +64,8 @@ class _Known:
     encoding: str
     names: set[bytes] = field(default_factory=set[bytes])
     """Of the statements it has prepared."""
+    is_unsure: bool = False
+    """Whether they may be gone: psycopg drops all of them after a ROLLBACK."""
 
 
 _connections: "weakref.WeakKeyDictionary[Any, _Known]" = weakref.WeakKeyDictionary()
@@ -86,6 +90,8 @@ def exchange(driver: Any, *messages: tuple[Message, Sequence[Any]]) -> list[Any]
         psycopg.Error: The first refusal, or that the connection is lost.
     """
     known = _known(driver)
+    if known.is_unsure:
+        _ask_again(driver, known)
     pgconn, prepares = driver.pgconn, driver.prepare_threshold is not None
     ready = [
         (message, [_encoded(each, known.encoding) for each in values])
@@ -109,6 +115,37 @@ def exchange(driver: Any, *messages: tuple[Message, Sequence[Any]]) -> list[Any]
     )
     _raise_refusal(results, known)
     return [result for result in results if result.status in _FINE][-len(messages) :]
+
+
+def doubt_after_rollback(engine: Engine) -> None:
+    """Let no connection of *engine*'s rely on what it prepared before a ROLLBACK.
+
+    A step whose record is refused for that would be executed a second time.
+
+    Source:
+        psycopg, "Prepared statements": its cache, and the server's, end with ROLLBACK.
+    """
+    if not event.contains(engine, "rollback", _doubt):
+        event.listen(engine, "rollback", _doubt)
+
+
+def _doubt(connection: Connection) -> None:
+    if connection.closed or connection.invalidated:
+        return
+    known = _connections.get(connection.connection.dbapi_connection)
+    if known is not None:
+        known.is_unsure = True
+
+
+def _ask_again(driver: Any, known: _Known) -> None:
+    """Ask the server which of the statements are still prepared."""
+    text = b"SELECT name FROM pg_prepared_statements"
+    driver.pgconn.send_query(text)
+    [result] = driver.wait(generators.execute(driver.pgconn))
+    _raise_refusal([result], known)
+    there = {result.get_value(row, 0) for row in range(result.ntuples)}
+    known.names &= there
+    known.is_unsure = False
 
 
 class Opening(Direct):
@@ -235,8 +272,7 @@ def _raise_refusal(results: Sequence[Any], known: _Known) -> None:
     for result in results:
         if result.status == ExecStatus.FATAL_ERROR:
             error = errors.error_from_result(result, encoding=known.encoding)
-            if error.sqlstate == _UNKNOWN_STATEMENT:
-                known.names.clear()
+            known.is_unsure = True
             raise error
         if result.status not in _FINE:
             raise InterfaceError(f"unexpected {ExecStatus(result.status).name}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey
+from sqlalchemy import create_engine
 from sqlalchemy import event
 from sqlalchemy import exc
 from sqlalchemy import insert
@@ -25,6 +26,7 @@ from operon import Workflow
 from operon import activity
 from operon import current
 from operon import step
+from operon import transaction
 from operon.errors import ActivityInStepError
 from operon.errors import MisuseError
 from operon.errors import NoCurrentRunError
@@ -952,3 +954,40 @@ def test_a_generator_or_another_thread_cannot_use_the_session_after_the_step(ope
         operon.run(Leaks())
 
     assert count(operon) == 0
+
+
+@pytest.mark.parametrize("kind", ["step", "transaction"])
+def test_a_rollback_makes_no_later_step_be_executed_twice(
+    make_operon, postgres_database, kind
+):
+    engine = create_engine(
+        postgres_database.url, pool_size=1, connect_args={"prepare_threshold": 0}
+    )
+    operon = make_operon(engine)
+    create_shop(engine, "book")
+    executed: list[str] = []
+
+    @transaction
+    def order_at_once(session: Session) -> int:
+        executed.append("transaction")
+        return insert_order(session).id
+
+    class OrderInStep(Workflow):
+        @step
+        def order(self, session: Session) -> int:
+            executed.append("step")
+            return insert_order(session).id
+
+        def run(self) -> int:
+            return self.order()
+
+    def order() -> None:
+        operon.run(OrderInStep() if kind == "step" else order_at_once())
+
+    order()
+    with Session(engine) as session:
+        session.execute(text("SELECT 1"))
+        session.rollback()  # psycopg drops what is prepared on the connection
+    order()
+
+    assert executed == [kind] * 2
