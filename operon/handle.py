@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import Generic
 from typing import Protocol
@@ -15,9 +16,11 @@ from operon.arguments import checked_timeout
 from operon.context import Place
 from operon.context import frame
 from operon.errors import MisuseError
-from operon.models import Checkpoint
 from operon.registry import Declared
 from operon.status import RunStatus
+
+if TYPE_CHECKING:
+    from operon.models import Checkpoint
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -44,7 +47,7 @@ class Controls(Protocol):
         """Make a new run from the first checkpoints of this one."""
         ...
 
-    def list_steps(self, run_id: str) -> list[Checkpoint]:
+    def list_steps(self, run_id: str) -> "list[Checkpoint]":
         """Return the run's history."""
         ...
 
@@ -202,7 +205,7 @@ class Handle(Generic[R]):
         """
         self._controls.send(self.id, topic, message, idempotency_key=idempotency_key)
 
-    def steps(self) -> list[Checkpoint]:
+    def steps(self) -> "list[Checkpoint]":
         """Return the run's history so far, in order of position."""
         _refuse_in_body("Handle.steps")
         return self._controls.list_steps(self.id)
