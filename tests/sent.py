@@ -11,6 +11,7 @@ from sqlalchemy import event
 
 from operon.store.direct import Direct
 from operon.store.direct import Statement
+from operon.store.exchange import Ahead
 
 
 @dataclass(frozen=True)
@@ -82,5 +83,5 @@ def watching_direct(
 def _is_alone(way: Direct) -> bool:
     """Whether a statement sent that way is a transaction by itself."""
     if way.dialect.name == "postgresql":
-        return bool(way.driver.autocommit)
+        return way.driver.autocommit or isinstance(way, Ahead)
     return not way.driver.in_transaction

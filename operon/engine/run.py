@@ -63,6 +63,7 @@ class ActiveRun:
         foreground: Whether a caller waits in this thread.
         new: What its row says, if this claim began the run.
         unstarted: Whether its row is still to be written, by the first operation.
+        in_doubt: Whether it may have been written, the reply lost.
         problem: How the run has to end, if it cannot continue with this code.
         recorded: The last position the history held when the run was claimed.
         position: The position of the last operation the body has called.
@@ -107,6 +108,7 @@ class ActiveRun:
         self.foreground = foreground
         self.new = new
         self.unstarted = new is not None
+        self.in_doubt = False
         self.recorded = history[-1].position if history else 0
         self.position = 0
         self.time = Timeline(services.clock)

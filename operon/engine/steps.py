@@ -12,6 +12,7 @@ from operon.context import entered
 from operon.engine.outcome import succeeded
 from operon.engine.record import Checkpointing
 from operon.engine.run import ActiveRun
+from operon.engine.start import start_with_begin
 from operon.engine.trying import Try
 from operon.engine.trying import execute
 from operon.engine.unit_of_work import UnitOfWork
@@ -61,10 +62,18 @@ def attempt_step(run: ActiveRun, call: Call, this: Try) -> Record:
     """Run the step once and record its outcome, in one transaction."""
     services, step = run.services, call.operation
     isolation = step.isolation or services.isolation
-    current = run.current(step=step.name, position=this.position, attempt=this.number)
     with unit_of_work(
-        services, run_id=run.run_id, step=step.name, isolation=isolation
+        services,
+        run_id=run.run_id,
+        step=step.name,
+        isolation=isolation,
+        first=start_with_begin(run),
+        ahead=True,
     ) as unit:
+        this.started_at = run.time.now()
+        current = run.current(
+            step=step.name, position=this.position, attempt=this.number
+        )
         outcome = perform(run, unit, call, current)
         send = Checkpointing(
             run, outcome, started_at=this.started_at, isolation=isolation

@@ -32,7 +32,7 @@ from operon.store.attempts import Past
 from operon.store.checkpoints import Record
 
 
-@dataclass(frozen=True)
+@dataclass
 class Try:
     """One attempt of an operation."""
 
@@ -40,6 +40,7 @@ class Try:
     number: int
     """From 1, counted over all executors that tried."""
     started_at: datetime
+    """Until a transaction has begun, when its connection was asked for."""
 
 
 Attempt = Callable[[Try], Record]
@@ -81,7 +82,6 @@ class Trial:
         self._pause = pause
         self._number = 1
         self._notes: list[str] = []
-        self._started_at = run.time.now()
 
     def until_recorded(self, attempt: Attempt) -> Record:
         """Make attempts until the position holds an outcome; return it."""
@@ -90,13 +90,13 @@ class Trial:
         while True:
             if self._run.cancel_is_due:
                 deliver_cancel(self._run, self._position)
-            self._started_at = self._run.time.now()
+            this = Try(self._position, self._number, self._run.time.now())
             try:
-                return attempt(Try(self._position, self._number, self._started_at))
+                return attempt(this)
             except Rejected as refusal:
                 found = self._settled(refusal, patience)
             except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome
-                found = self._failed(error)
+                found = self._failed(this, error)
                 patience = RunPatience(self._run)
             if found is not None:
                 return found
@@ -108,14 +108,14 @@ class Trial:
             patience.wait(refusal)
         return found
 
-    def _failed(self, error: Exception) -> Record | None:
+    def _failed(self, this: Try, error: Exception) -> Record | None:
         """Record *error*: as the outcome if it is final, else as a failed attempt."""
         run = self._run
         if not self._is_final(error):
             self._notes.append(
                 _note(self._number, f"{type(error).__qualname__}: {error}")
             )
-            self._remember(error)
+            self._remember(this, error)
             self._number += 1
             return None
         for note in self._notes:
@@ -123,14 +123,14 @@ class Trial:
         outcome = failed(
             run, self._operation, self._position, error, attempts=self._number
         )
-        return record_alone(run, self._operation, outcome, started_at=self._started_at)
+        return record_alone(run, self._operation, outcome, started_at=this.started_at)
 
     def _is_final(self, error: Exception) -> bool:
         if isinstance(error, ResultNotSerializableError):
             return True  # the same code would return the same value
         return not self._operation.retry.allows(error, self._number)
 
-    def _remember(self, error: Exception) -> None:
+    def _remember(self, this: Try, error: Exception) -> None:
         """Record a failed attempt, then wait until the next one is due."""
         run, delay = self._run, self._operation.retry.wait_after(self._number)
         services = run.services
@@ -143,7 +143,7 @@ class Trial:
             codec=codec,
             traceback="".join(traceback.format_exception(error)),
             sqlstate=sqlstate_of(error),
-            started_at=self._started_at,
+            started_at=this.started_at,
             next_in=delay,
         )
 

@@ -62,13 +62,15 @@ class UnitOfWork:
         self.session: GuardedSession = services.sessions(bind=connection)
         self.session.operon_unit = self
 
-    def begin(self, isolation: str, *, read_only: bool, first: Send | None) -> None:
+    def begin(
+        self, isolation: str, *, read_only: bool, first: Send | None, ahead: bool
+    ) -> None:
         """Open the transaction, so that nothing about it can be changed any more."""
         self.session.begin()
         self.session.connection()
         backend = self._services.database.backend
         driver = driver_of(self.connection)
-        opening = backend.opening(driver, isolation, read_only=read_only)
+        opening = backend.opening(driver, isolation, read_only=read_only, ahead=ahead)
         if first is None:
             opening.begin()
         else:
@@ -199,6 +201,7 @@ def unit_of_work(
     isolation: str,
     read_only: bool = False,
     first: Send | None = None,
+    ahead: bool = False,
 ) -> Generator[UnitOfWork, None, None]:
     """Open the unit of work of one attempt; nothing is kept unless it is committed.
 
@@ -209,6 +212,7 @@ def unit_of_work(
         isolation: The isolation level of the transaction.
         read_only: The database shall refuse every write.
         first: Sends a statement that belongs right after BEGIN.
+        ahead: It belongs right before BEGIN, as a transaction by itself.
 
     Raises:
         Rejected: The database did not take the transaction.
@@ -221,7 +225,7 @@ def unit_of_work(
         unit = UnitOfWork(services, connection, step=step, run_id=run_id)
         stack.callback(unit.end)
         try:
-            unit.begin(isolation, read_only=read_only, first=first)
+            unit.begin(isolation, read_only=read_only, first=first, ahead=ahead)
             yield unit
         except Exception as error:  # noqa: BLE001 - the unit judges whatever a step raises
             unit.judge(error)

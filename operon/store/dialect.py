@@ -24,13 +24,11 @@ from sqlalchemy import Connection
 from sqlalchemy import Dialect
 from sqlalchemy import Engine
 from sqlalchemy import Interval
-from sqlalchemy import Table
 from sqlalchemy import Text
 from sqlalchemy import func
 from sqlalchemy import literal
 from sqlalchemy import literal_column
 from sqlalchemy import type_coerce
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import IsolationLevel
 
@@ -89,10 +87,16 @@ class Backend(Hashable, Protocol):
         """Return what RETURNING needs, so that COMMIT does not wait for the disk."""
         ...
 
-    def opening(self, driver: Any, level: str, *, read_only: bool) -> Direct:
+    begins_with_start: bool
+    """Whether a run's row and the BEGIN of its first step can leave together."""
+
+    def opening(
+        self, driver: Any, level: str, *, read_only: bool, ahead: bool
+    ) -> Direct:
         """Return a way to begin a step's transaction, with a statement or without.
 
-        SQLAlchemy takes it for begun.
+        SQLAlchemy takes it for begun. If *ahead*, the statement is a transaction by
+        itself, which comes first.
         """
         ...
 
@@ -137,6 +141,7 @@ class PostgreSQL:
 
     name = "postgresql"
     commits_with_last = True
+    begins_with_start = True
     own_isolation: IsolationLevel = "READ COMMITTED"
 
     def __init__(self, dialect: Dialect) -> None:
@@ -187,11 +192,14 @@ class PostgreSQL:
         """
         return [func.set_config("synchronous_commit", "off", literal(value=True))]
 
-    def opening(self, driver: Any, level: str, *, read_only: bool) -> Direct:
+    def opening(
+        self, driver: Any, level: str, *, read_only: bool, ahead: bool
+    ) -> Direct:
         """Send BEGIN before psycopg would: it need not be told the level first."""
-        from operon.store.exchange import Opening  # noqa: PLC0415 - needs psycopg
+        from operon.store import exchange  # noqa: PLC0415 - needs psycopg
 
-        return Opening(driver, self.dialect, level, read_only=read_only)
+        kind = exchange.Ahead if ahead else exchange.Opening
+        return kind(driver, self.dialect, level, read_only=read_only)
 
     def reading_only(self, connection: Connection) -> AbstractContextManager[None]:
         """Do nothing: BEGIN says it."""
@@ -245,6 +253,7 @@ class SQLite:
 
     name = "sqlite"
     commits_with_last = False
+    begins_with_start = False
     own_isolation: IsolationLevel = "SERIALIZABLE"
 
     def __init__(self, dialect: Dialect) -> None:
@@ -285,9 +294,11 @@ class SQLite:
         """Return nothing: every COMMIT of a connection waits as its pragma says."""
         return ()
 
-    def opening(self, driver: Any, level: str, *, read_only: bool) -> Direct:
+    def opening(
+        self, driver: Any, level: str, *, read_only: bool, ahead: bool
+    ) -> Direct:
         """Begin nothing: SQLAlchemy has; every level is serializable."""
-        del level, read_only
+        del level, read_only, ahead
         return Direct(driver, self.dialect)
 
     def writing(self) -> AbstractContextManager[None]:
@@ -373,22 +384,3 @@ def times(backend: Backend, clock: Clock) -> dict[str, Any]:
     """Return the parameter by which statements made once are told the time, if any."""
     now = backend.told(clock)
     return {} if now is None else {"now": now}
-
-
-def insert_unless_there(backend: Backend, table: Table) -> Any:
-    """Return an INSERT into *table* that does nothing where a unique key is taken.
-
-    It never poisons the transaction, and can be given RETURNING.
-    """
-    dialect = postgresql if backend.name == "postgresql" else sqlite
-    return dialect.insert(table).on_conflict_do_nothing()
-
-
-def insert_or_replace(
-    backend: Backend, table: Table, values: dict[str, Any], *, key: Sequence[str]
-) -> Any:
-    """Return an INSERT of *values* that overwrites the row that has the same *key*."""
-    dialect = postgresql if backend.name == "postgresql" else sqlite
-    insertion = dialect.insert(table).values(values)
-    rest = {name: value for name, value in values.items() if name not in key}
-    return insertion.on_conflict_do_update(index_elements=list(key), set_=rest)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from operon.clock import Clock
 from operon.models import Event
 from operon.store.dialect import Backend
-from operon.store.dialect import insert_or_replace
+from operon.store.upsert import insert_or_replace
 
 EVENTS = cast("Table", Event.__table__)
 

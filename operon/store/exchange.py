@@ -55,6 +55,8 @@ class Message:
 
 
 COMMIT = Message(b"COMMIT")
+ALONE = (Message(b""), ())
+"""What was sent before this commits by itself, whatever becomes of the rest."""
 
 
 @dataclass
@@ -84,7 +86,7 @@ def command(driver: Any, text: bytes) -> None:
 def exchange(driver: Any, *messages: tuple[Message, Sequence[Any]]) -> list[Any]:
     """Send *messages* with their parameters; return libpq's result of each.
 
-    The server skips what follows one that it refuses.
+    The server skips what follows one that it refuses, up to `ALONE`.
 
     Raises:
         psycopg.Error: The first refusal, or that the connection is lost.
@@ -103,7 +105,8 @@ def exchange(driver: Any, *messages: tuple[Message, Sequence[Any]]) -> list[Any]
         for message, given in ready:
             sent += _send(pgconn, known, message, given, prepares=prepares)
         pgconn.pipeline_sync()
-        results = driver.wait(_answers(pgconn))
+        parts = 1 + messages.count(ALONE)
+        results = driver.wait(_answers(pgconn, parts))
     except BaseException:
         driver.close()  # what was answered to what is not known any more
         raise
@@ -114,7 +117,7 @@ def exchange(driver: Any, *messages: tuple[Message, Sequence[Any]]) -> list[Any]
         if name and result.status in _FINE
     )
     _raise_refusal(results, known)
-    return [result for result in results if result.status in _FINE][-len(messages) :]
+    return [result for name, result in zip(sent, results, strict=True) if not name]
 
 
 def doubt_after_rollback(engine: Engine) -> None:
@@ -167,6 +170,16 @@ class Opening(Direct):
         """Execute BEGIN and *statement*, and return its rows."""
         sent = _sent(statement, values)
         [_, result] = exchange(self.driver, (self._begin, ()), sent)
+        return _rows(self.driver, result)
+
+
+class Ahead(Opening):
+    """One whose first statement is a transaction by itself, right before BEGIN."""
+
+    def send(self, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
+        """Execute *statement*, then BEGIN, and return its rows."""
+        sent = _sent(statement, values)
+        [result, _] = exchange(self.driver, sent, ALONE, (self._begin, ()))
         return _rows(self.driver, result)
 
 
@@ -223,6 +236,9 @@ def _send(
     prepares: bool,
 ) -> list[bytes]:
     """Send *message*; for each command, return the name it prepares, if any."""
+    if message is ALONE[0]:
+        pgconn.pipeline_sync()
+        return []
     if not (message.name and prepares):
         pgconn.send_query_params(message.text, given)
         return [b""]
@@ -233,14 +249,16 @@ def _send(
     return [message.name, b""] if fresh else [b""]
 
 
-def _answers(pgconn: Any) -> Generator[Any, Any, list[Any]]:
-    """Receive all there is, up to the end of the pipeline."""
+def _answers(pgconn: Any, parts: int) -> Generator[Any, Any, list[Any]]:
+    """Receive the results of all *parts* of the pipeline."""
     results: list[Any] = []
-    while True:
-        found = yield from generators.fetch_many(pgconn)
-        results += found
-        if found and found[-1].status == ExecStatus.PIPELINE_SYNC:
-            return results[:-1]
+    while parts:
+        for found in (yield from generators.fetch_many(pgconn)):
+            if found.status == ExecStatus.PIPELINE_SYNC:
+                parts -= 1
+            else:
+                results.append(found)
+    return results
 
 
 def _encoded(value: Any, encoding: str) -> bytes | None:

@@ -33,10 +33,10 @@ from operon.store.claims import Key
 from operon.store.claims import claim
 from operon.store.claims import due_runs
 from operon.store.dialect import Backend
-from operon.store.dialect import insert_unless_there
 from operon.store.queues import QUEUES
 from operon.store.runs import RUNS
 from operon.store.runs import status_is
+from operon.store.upsert import insert_unless_there
 
 PARTITIONS = cast("Table", QueuePartition.__table__)
 

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from operon.clock import Clock
 from operon.models import Message
 from operon.store.dialect import Backend
-from operon.store.dialect import insert_unless_there
+from operon.store.upsert import insert_unless_there
 
 MESSAGES = cast("Table", Message.__table__)
 

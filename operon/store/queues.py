@@ -21,7 +21,7 @@ from operon.models import QueueRecord
 from operon.queue import Queue
 from operon.queue import Rate
 from operon.store.dialect import Backend
-from operon.store.dialect import insert_unless_there
+from operon.store.upsert import insert_unless_there
 
 QUEUES = cast("Table", QueueRecord.__table__)
 

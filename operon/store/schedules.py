@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from operon.clock import Clock
 from operon.models import ScheduleRecord
 from operon.store.dialect import Backend
-from operon.store.dialect import insert_unless_there
+from operon.store.upsert import insert_unless_there
 
 SCHEDULES = cast("Table", ScheduleRecord.__table__)
 

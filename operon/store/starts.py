@@ -19,13 +19,13 @@ from sqlalchemy import update
 from operon.clock import Clock
 from operon.status import RunStatus
 from operon.store.dialect import Backend
-from operon.store.dialect import insert_unless_there
 from operon.store.direct import Direct
 from operon.store.direct import Statement
 from operon.store.present import present
 from operon.store.present import present_in
 from operon.store.runs import RUNS
 from operon.store.runs import status_is
+from operon.store.upsert import insert_unless_there
 
 
 @dataclass(frozen=True, kw_only=True)

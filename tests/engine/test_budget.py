@@ -115,3 +115,12 @@ def test_the_record_and_commit_reach_postgresql_in_one_flush(wire, wired_operon)
     assert wire.commits == 1
     # BEGIN and the run's row; the user's INSERT; the checkpoint and COMMIT
     assert wire.round_trips == 3
+
+
+def test_the_runs_row_and_begin_reach_postgresql_in_one_flush(wire, wired_operon):
+    wired_operon.run(Inserts(1))
+    wire.reset()
+    wired_operon.run(Inserts(1))
+
+    # the run's row and BEGIN; the user's INSERT; the checkpoint and COMMIT; the finish
+    assert wire.round_trips == 4

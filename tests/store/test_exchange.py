@@ -9,6 +9,7 @@ from psycopg.pq import ExecStatus
 from psycopg.pq import TransactionStatus
 from sqlalchemy import make_url
 
+from operon.store.exchange import ALONE
 from operon.store.exchange import COMMIT
 from operon.store.exchange import Message
 from operon.store.exchange import command
@@ -44,6 +45,31 @@ def test_a_statement_and_commit_leave_together(driver):
     assert results[0].get_value(0, 0) == b"1"
     assert driver.info.transaction_status is TransactionStatus.IDLE
     assert kept(driver) == [(1, "a")]
+
+
+@pytest.mark.parametrize("prepare_threshold", [None, 5])
+def test_what_comes_before_alone_is_a_transaction_by_itself(driver, prepare_threshold):
+    driver.prepare_threshold = prepare_threshold
+    insert = Message.prepared(INSERT)
+
+    for number in (1, 2):
+        begin = (Message(b"BEGIN"), ())
+        results = exchange(driver, (insert, (number, "a")), ALONE, begin)
+        assert [each.command_status for each in results] == [b"INSERT 0 1", b"BEGIN"]
+        assert driver.info.transaction_status is TransactionStatus.INTRANS
+        driver.rollback()
+
+    assert kept(driver) == [(1, "a"), (2, "a")]
+
+
+def test_what_comes_after_alone_happens_though_the_rest_was_refused(driver):
+    insert = (Message.prepared(INSERT), (1, "a"))
+    exchange(driver, insert)
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        exchange(driver, insert, ALONE, (Message(b"BEGIN"), ()))
+
+    assert driver.info.transaction_status is TransactionStatus.INTRANS
 
 
 @pytest.mark.parametrize("prepare_threshold", [None, 5])
