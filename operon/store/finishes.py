@@ -81,6 +81,7 @@ def _listed(finishes: Sequence[Finish]) -> dict[str, Any]:
     """Return the parameters of a statement for many."""
     return {
         "ids": [each.lease.run_id for each in finishes],
+        "executors": [each.lease.executor for each in finishes],
         "epochs": [each.lease.epoch for each in finishes],
         "statuses": [each.status.value for each in finishes],
         "outputs": [each.output for each in finishes],
@@ -112,6 +113,7 @@ def _together(backend: Backend, names: tuple[str, ...]) -> Statement:
     """Return the statement that writes many finishes."""
     kinds: dict[str, Any] = {
         "id": ("ids", Text),
+        "executor": ("executors", Text),
         "epoch": ("epochs", Integer),
         "status": ("statuses", Text),
         "output": ("outputs", Text),
@@ -125,9 +127,13 @@ def _together(backend: Backend, names: tuple[str, ...]) -> Statement:
         .render_derived("finished")
     )
     live = (
-        select(RUNS.c.id, *(finished.c[name] for name in list(kinds)[2:]))
+        select(RUNS.c.id, *(finished.c[name] for name in list(kinds)[3:]))
         .join_from(RUNS, finished, RUNS.c.id == finished.c.id)
-        .where(RUNS.c.epoch == finished.c.epoch, RUNS.c.status == RunStatus.RUNNING)
+        .where(
+            RUNS.c.executor == finished.c.executor,
+            RUNS.c.epoch == finished.c.epoch,
+            RUNS.c.status == RunStatus.RUNNING,
+        )
         .order_by(RUNS.c.id)
         .with_for_update(key_share=True, of=RUNS)
         .cte("live")

@@ -27,13 +27,16 @@ from operon.request import request
 from operon.status import RunStatus
 from operon.store import checkpoints
 from operon.store import claims
+from operon.store import finishes
 from operon.store import starts
 from operon.store.checkpoints import Lease
 from operon.store.checkpoints import Record
 from operon.store.dialect import PostgreSQL
 from operon.store.direct import Direct
+from operon.store.finishes import Finish
 from operon.store.starts import Beginning
 from tests.engine import seam
+from tests.engine.facts import status
 from tests.engine.seam import Disturbed
 from tests.engine.seam import orders
 from tests.processes import eventually
@@ -182,6 +185,24 @@ def test_a_record_under_another_epoch_than_the_newest_is_refused(operon, epoch):
             _record(services, session.connection(), lease)
 
     assert orders(operon, "r") == 0
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize(
+    ("executor", "epoch"), [("a-stranger", 1), (None, 0), (None, 2)]
+)
+def test_a_finish_under_another_claim_than_the_newest_is_refused(
+    operon, executor, epoch, together
+):
+    services = _started(operon)
+    lease = Lease("r", executor or services.executor, epoch)
+    how = Finish(lease=lease, status=RunStatus.SUCCEEDED, output="-1")
+    with services.database.transaction() as connection:
+        backend, clock = services.database.backend, services.clock
+        written = finishes.finish(connection, backend, [how] * together, clock=clock)
+
+    assert written == set()
+    assert status(operon, "r") == "running"
 
 
 def test_a_position_is_recorded_once_even_by_one_holder(operon):
