@@ -3,8 +3,10 @@
 import os
 import threading
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from functools import partial
 from typing import Any
 
@@ -87,13 +89,20 @@ def compose(
     return Runtime(settings, services, results, executor)
 
 
-def known_queues(settings: Settings) -> dict[str, Queue]:
+def known_queues(settings: Settings) -> Mapping[str, Queue]:
     """Return the queues that this process serves once launched, by name.
 
     `default`, the settings' queues, and those of the declared workflows.
     """
-    declared = [Queue(each.queue) for each in registry.all_declared()]
-    named = [Queue(DEFAULT_QUEUE), *declared, *map(as_queue, settings.queues)]
+    named = frozenset(each.queue for each in registry.all_declared())
+    return _queues(named, settings.queues)
+
+
+@lru_cache(maxsize=16)
+def _queues(
+    declared: frozenset[str], given: tuple[str | Queue, ...]
+) -> Mapping[str, Queue]:
+    named = [Queue(DEFAULT_QUEUE), *map(Queue, declared), *map(as_queue, given)]
     return {queue.name: queue for queue in sorted(named, key=lambda each: each.name)}
 
 

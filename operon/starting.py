@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from operon.context import frame
 from operon.engine.enqueueing import enqueue
+from operon.engine.enqueueing import enqueue_alone
 from operon.engine.faults import Fault
 from operon.engine.faults import classify
 from operon.engine.patience import insist
@@ -41,8 +42,7 @@ def start(
         # an earlier try, its reply lost, may have written what is found now
         strictness: OnConflict = "return" if in_doubt else on_conflict
         try:
-            with services.database.single() as connection:
-                return enqueue(services, connection, asked, strictness)
+            return enqueue_alone(services, asked, strictness)
         except exc.SQLAlchemyError as error:
             in_doubt = in_doubt or classify(error) is Fault.LOST
             raise

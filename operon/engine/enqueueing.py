@@ -16,9 +16,22 @@ from operon.request import Request
 from operon.store import queues
 from operon.store import runs
 from operon.store import starts
+from operon.store.direct import Direct
 from operon.store.starts import Beginning
 
 _MOST_TRIES = 100  # whoever holds the key must have ended meanwhile, each time
+
+
+def enqueue_alone(services: Services, asked: Request, on_conflict: OnConflict) -> str:
+    """Do as `enqueue` in a transaction of its own; mostly that is one statement."""
+    database, queue = services.database, _described(services, asked.new.queue)
+    if queue is not None:
+        _check_partition(queue, asked.new.partition)
+        with database.direct() as connection:
+            if _insert(services, connection, asked):
+                return asked.new.id
+    with database.single() as connection:
+        return enqueue(services, connection, asked, on_conflict)
 
 
 def enqueue(
@@ -36,10 +49,8 @@ def enqueue(
         MisuseError: The queue has partitions and none is named, or the reverse.
     """
     check_queue(services, connection, asked)
-    backend, clock = services.database.backend, services.clock
     for _ in range(_MOST_TRIES):
-        beginning = Beginning()
-        if starts.insert_new(connection, backend, asked.new, beginning, clock=clock):
+        if _insert(services, connection, asked):
             return asked.new.id
         found = _joined(services, connection, asked, on_conflict)
         if found is not None:
@@ -47,6 +58,17 @@ def enqueue(
     raise DuplicateRunError(
         asked.new.queue, str(asked.new.deduplication_key), holder="one after another"
     )
+
+
+def _insert(
+    services: Services, connection: Connection | Direct, asked: Request
+) -> bool:
+    """Write the row of *asked* unless a key of it is taken."""
+    backend, clock = services.database.backend, services.clock
+    written = starts.insert_new(
+        connection, backend, asked.new, Beginning(), clock=clock
+    )
+    return written is not None
 
 
 def compare(
@@ -70,22 +92,25 @@ def check_queue(services: Services, connection: Connection, asked: Request) -> N
         MisuseError: The queue has partitions and none is named, or the reverse.
     """
     name, partition = asked.new.queue, asked.new.partition
-    known = _known(services, connection, name)
+    known = (
+        _described(services, name)
+        or queues.find(connection, name)
+        or services.queues().get(name)
+    )
     if known is None:
         names = {*services.queues(), *queues.names(connection)}
         raise UnknownQueueError(name, known=sorted(names))
     _check_partition(known, partition)
 
 
-def _known(services: Services, connection: Connection, name: str) -> Queue | None:
-    """Return the queue *name* as this process declares it, else as its row says.
+def _described(services: Services, name: str) -> Queue | None:
+    """Return the queue *name* if this process says what its limits are.
 
     Of a queue that it only names, another program may have said more.
     """
     here = services.queues().get(name)
-    if here is not None and (name == DEFAULT_QUEUE or here != Queue(name)):
-        return here
-    return queues.find(connection, name) or here
+    is_described = name == DEFAULT_QUEUE or here != Queue(name)
+    return here if is_described else None
 
 
 def _check_partition(queue: Queue, partition: str | None) -> None:
