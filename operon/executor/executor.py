@@ -30,6 +30,7 @@ from operon.executor.peers import Peers
 from operon.executor.planner import Planner
 from operon.executor.process import this_process
 from operon.executor.retention import Retention
+from operon.executor.workers import Workers
 from operon.registry import Declared
 from operon.results import Results
 from operon.status import RunStatus
@@ -66,7 +67,7 @@ class Executor:
         self._keeper = Keeper(
             services,
             self._heartbeat,
-            services.threads,
+            Workers(services, services.threads),
             Planner(services),
             Retention(services, retention),
             queues=(),
@@ -78,7 +79,7 @@ class Executor:
         services.renew = self._heartbeat.renew
         services.tell = self.notifier.tell
         services.tell_due = self.notifier.tell_due
-        services.is_crowded = self._keeper.is_crowded
+        services.is_crowded = self._keeper.workers.is_crowded
         services.help = self.help
 
     def be_present(self) -> None:

@@ -17,25 +17,17 @@ from functools import partial
 from sqlalchemy import exc
 
 from operon import registry
-from operon.engine.execution import NOTHING
-from operon.engine.execution import Recollection
-from operon.engine.execution import activate
-from operon.engine.execution import attend
-from operon.engine.execution import load
 from operon.engine.record import timed_out
 from operon.engine.services import Services
 from operon.executor.heartbeat import Heartbeat
 from operon.executor.planner import Planner
 from operon.executor.retention import Retention
-from operon.executor.threads import Threads
-from operon.hooks import Point
+from operon.executor.workers import Workers
 from operon.store import claims
 from operon.store import deadlines
 from operon.store import executors
 from operon.store import orphans
 from operon.store import waits
-from operon.store.checkpoints import Lease
-from operon.store.claims import Claimed
 from operon.store.glance import ToDo
 from operon.store.glance import glance
 from operon.store.limited import Place
@@ -45,25 +37,23 @@ _logger = logging.getLogger("operon.executor")
 
 _BUSY_POLL = 0.02  # seconds between claims while there is work
 _IDLE_POLL = 1.0  # seconds between claims when there was none for a while
+_RESERVE_POLL = 0.25  # seconds between looks at runs that wait for a thread here
 _HELD = 0.25  # seconds in which a place that gave nothing is not asked again
 _MOST_PLACES = 32  # queues and partitions with limits asked in one round
-_SHARE = 4  # a fourth of all threads is worth a claim at once
 _THOROUGH = 0.8  # seconds between two looks at every run that waits for another
 
 
 @dataclass
 class Keeper:
-    """Claims runs and executes them in its threads, from `start` to `stop`."""
+    """Claims runs and lets workers execute them, from `start` to `stop`."""
 
     services: Services
     heartbeat: Heartbeat
-    threads: int
+    workers: Workers
     planner: Planner
     retention: Retention
     queues: Collection[str]
     """What is claimed from; empty: claim nothing, only look after what is here."""
-    _threads: Threads = field(default_factory=Threads)
-    _busy: int = 0
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _woken: threading.Event = field(default_factory=threading.Event)
     _stopped: bool = False
@@ -80,6 +70,10 @@ class Keeper:
     """Until when those of them are not asked again that gave nothing."""
     _limited_first: bool = False
     _looked_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        """Listen to the workers."""
+        self.workers.on_end = self._one_has_ended
 
     def start(self) -> None:
         """Begin, in a thread."""
@@ -98,37 +92,38 @@ class Keeper:
             self._happened.update(on)
         self.wake()
 
-    def is_crowded(self) -> bool:
-        """Whether every thread is taken."""
-        return self._busy >= self.threads
-
     def stop(self, timeout: timedelta) -> bool:
         """Stop claiming; return whether every run had stopped within *timeout*."""
         self._stopped = True
-        self._threads.close()
+        self.workers.stop()
         self.wake()
         deadline = self.services.clock.monotonic() + timeout.total_seconds()
         if self._thread is not None:
             self._thread.join(timeout.total_seconds())
-        while self._busy and self.services.clock.monotonic() < deadline:
+        while self.workers.busy and self.services.clock.monotonic() < deadline:
             self._woken.clear()
             self.services.clock.wait(self._woken, 0.05)
-        return self._busy == 0
+        return self.workers.busy == 0
 
     def _go_on(self) -> None:
         pause = _BUSY_POLL
         while not self._stopped:
             found = self._round()
-            pause = _BUSY_POLL if found else min(pause * 2, _IDLE_POLL)
+            pause = _BUSY_POLL if found else min(pause * 2, self._longest_pause())
             # jitter keeps executors that started together from colliding for ever
             self.services.clock.wait(self._woken, pause * random.uniform(0.75, 1))  # noqa: S311 - jitter, no secret
             if self._woken.is_set():
                 self._woken.clear()
                 pause = _BUSY_POLL
 
+    def _longest_pause(self) -> float:
+        return _RESERVE_POLL if self.workers.have_reserve else _IDLE_POLL
+
     def _round(self) -> int:
         """Do everything once; return how many runs were found to work on."""
         try:
+            self.workers.measure()
+            self.workers.give_back()
             found = self._adopt_strays()
             found += self._claim_orphans()
             if self.queues and self._may_look(found):
@@ -143,9 +138,15 @@ class Keeper:
             return 0
         return found
 
+    def _one_has_ended(self, *, worthwhile: bool) -> None:
+        """Claim again if there is more than there was room for."""
+        self._held_until.clear()  # its slot may be another's now
+        if self._stopped or (self._backlog and worthwhile):
+            self.wake()
+
     def _may_look(self, found: int) -> bool:
         """Whether there is a thread for what else there is, or it is time to see."""
-        return not (found and self.is_crowded()) or self._is_time_to_look()
+        return not (found and self.workers.is_crowded()) or self._is_time_to_look()
 
     def _look_around(self) -> int:
         """See what there is to do, and do it; return how much it was."""
@@ -156,7 +157,7 @@ class Keeper:
             found = self._claim({*woken, *self._due}, self._places)
             if found:
                 return found
-        if self.is_crowded() and not self._is_time_to_look():
+        if self.workers.is_crowded() and not self._is_time_to_look():
             self._backlog = True  # whatever there is has to wait for a thread
             return 0
         to_do = self._glance()
@@ -221,7 +222,7 @@ class Keeper:
 
     def _claim(self, queues: Collection[str], places: Collection[Place]) -> int:
         """Claim what is due in *queues* and *places*; return how much it was."""
-        free = self.threads - self._busy
+        room = self.workers.room
         now = self.services.clock.monotonic()
         asked = [each for each in places if self._held_until.get(each, now) <= now]
         some = random.sample(asked, min(len(asked), _MOST_PLACES))
@@ -230,13 +231,13 @@ class Keeper:
         found += sum(self._claim_at(place) for place in some)
         found += self._claim_due(queues) if self._limited_first else 0
         # whether more is left is seen when a thread is free again
-        self._backlog = bool(places) or found >= free
+        self._backlog = bool(places) or found >= room
         return found
 
     def _claim_due(self, queues: Collection[str]) -> int:
-        free = self.threads - self._busy
+        room = self.workers.room
         known = registry.known()
-        if free <= 0 or not known or not queues:
+        if room <= 0 or not known or not queues:
             return 0
         services = self.services
         shuffled = random.sample(sorted(queues), len(queues))
@@ -247,14 +248,14 @@ class Keeper:
                 services.executor,
                 known=known,
                 queues=shuffled,
-                limit=free,
+                limit=room,
                 clock=services.clock,
             )
-        return self._employ(claimed)
+        return self.workers.employ(claimed)
 
     def _claim_at(self, place: Place) -> int:
         """Claim from a queue that has limits, or from one partition of it."""
-        free = self.threads - self._busy
+        free = self.workers.free
         if free <= 0:
             return 0
         services = self.services
@@ -270,14 +271,14 @@ class Keeper:
             )
         if not claimed:  # its limits, or somebody else's claim, keep it back
             self._held_until[place] = services.clock.monotonic() + _HELD
-        return self._employ(claimed)
+        return self.workers.employ(claimed)
 
     def _claim_orphans(self) -> int:
         services = self.services
         gone = self.heartbeat.peers.gone()
-        free = self.threads - self._busy
+        room = self.workers.room
         known = registry.known()
-        if not gone or not self.queues or free <= 0 or not known:
+        if not gone or not self.queues or room <= 0 or not known:
             return 0
         backend = services.database.backend
         with services.database.transaction() as connection:
@@ -287,14 +288,14 @@ class Keeper:
                 services.executor,
                 gone=gone,
                 known=known,
-                limit=free,
+                limit=room,
                 clock=services.clock,
             )
             if not claimed:
                 executors.forget_idle(connection, gone)
         for each in claimed:
             _logger.warning("run %r is taken over", each.id)
-        return self._employ(claimed)
+        return self.workers.employ(claimed)
 
     def _adopt_strays(self) -> int:
         """Continue, finish or release the runs that are here only by their rows."""
@@ -315,65 +316,12 @@ class Keeper:
             claimed = claims.claim_again(
                 connection, backend, services.executor, run_id, clock=services.clock
             )
-            employable = bool(self.queues) and self._busy < self.threads
+            employable = bool(self.queues) and not self.workers.is_crowded()
             if claimed is not None and not employable:
                 claims.release(connection, backend, claimed.lease, clock=services.clock)
         if claimed is None or not employable:
             return 0
-        return self._employ([claimed])
-
-    def _employ(self, claimed: list[Claimed]) -> int:
-        """Give each run a thread, which dies with the process rather than hold it.
-
-        If their histories cannot be read, the heartbeat finds the runs again: their
-        rows say that they are here.
-        """
-        before = load(self.services, claimed)
-        for each in claimed:
-            self.services.probe(Point.CLAIMED, each.id)
-            if not self.services.active.enter(each.id):
-                self._release(each.lease)
-                continue
-            with self._mutex:
-                self._busy += 1
-            work = partial(self._work, each, before.get(each.id, NOTHING))
-            self._threads.execute(f"operon-run-{each.id}", work)
-        return len(claimed)
-
-    def _work(self, claimed: Claimed, before: Recollection) -> None:
-        try:
-            declared = registry.find(claimed.workflow, claimed.version)
-            if declared is not None:
-                attend(activate(self.services, declared, claimed, before))
-        except BaseException:
-            _logger.exception("run %r was left: the body ended the thread", claimed.id)
-            self._release(claimed.lease, after=timedelta(seconds=1))
-        finally:
-            self._done(claimed)
-
-    def _done(self, claimed: Claimed) -> None:
-        self.services.active.leave(claimed.id)
-        with self._mutex:
-            self._busy -= 1
-            free = self.threads - self._busy
-            self._held_until.clear()  # its slot may be another's now
-        # several at once: to claim for each thread alone would cost a commit a run
-        if self._stopped or (self._backlog and free * _SHARE >= self.threads):
-            self.wake()
-
-    def _release(self, lease: Lease, *, after: timedelta = timedelta(0)) -> None:
-        services = self.services
-        try:
-            with services.database.transaction() as connection:
-                claims.release(
-                    connection,
-                    services.database.backend,
-                    lease,
-                    clock=services.clock,
-                    after=after,
-                )
-        except exc.SQLAlchemyError as error:
-            _logger.warning("run %r could not be released: %s", lease.run_id, error)
+        return self.workers.employ([claimed])
 
     def _confirm_finishes(self) -> None:
         """Make a synchronous commit, after which earlier finishes are durable."""
