@@ -27,6 +27,7 @@ from psycopg import errors
 from psycopg import generators
 from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus
+from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 from sqlalchemy import Connection
 from sqlalchemy import Dialect
@@ -135,9 +136,11 @@ def doubt_after_rollback(engine: Engine) -> None:
 def _doubt(connection: Connection) -> None:
     if connection.closed or connection.invalidated:
         return
-    known = _connections.get(connection.connection.dbapi_connection)
-    if known is not None:
-        known.is_unsure = True
+    driver: Any = connection.connection.dbapi_connection
+    known = _connections.get(driver)
+    if known is None or driver.info.transaction_status is TransactionStatus.IDLE:
+        return  # there is nothing that psycopg would roll back
+    known.is_unsure = True
 
 
 def _ask_again(driver: Any, known: _Known) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy import create_engine
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
@@ -117,10 +119,32 @@ def test_the_record_and_commit_reach_postgresql_in_one_flush(wire, wired_operon)
     assert wire.round_trips == 3
 
 
-def test_the_runs_row_and_begin_reach_postgresql_in_one_flush(wire, wired_operon):
-    wired_operon.run(Inserts(1))
+@pytest.fixture
+def still(wire, make_operon, postgres_database) -> Operon:
+    """An Operon with one connection for steps, whose background sends nothing."""
+    url = wire.url(postgres_database.url)
+    operon = make_operon(
+        create_engine(url, pool_size=1, max_overflow=0),
+        heartbeat=timedelta(days=100),
+        lease=timedelta(days=300),
+    )
+    create_shop(operon.engine, "book")
+    operon.run(Inserts(2))  # the finish keeps the connection of the steps
+    operon.run(Inserts(2))
+    return operon
+
+
+def test_the_runs_row_and_begin_reach_postgresql_in_one_flush(wire, still):
     wire.reset()
-    wired_operon.run(Inserts(1))
+    still.run(Inserts(1))
 
     # the run's row and BEGIN; the user's INSERT; the checkpoint and COMMIT; the finish
+    assert wire.round_trips == 4
+
+
+def test_reading_between_runs_costs_them_nothing(wire, still):
+    still.list_runs()  # on the connection of the step
+    wire.reset()
+    still.run(Inserts(1))
+
     assert wire.round_trips == 4
