@@ -151,8 +151,12 @@ def activate(
     before: Recollection,
     *,
     foreground: bool = False,
+    since: float | None = None,
 ) -> ActiveRun:
-    """Make a claimed run live, with what was *before*; if it cannot go on, it dies."""
+    """Make a claimed run live, with what was *before*; if it cannot go on, it dies.
+
+    It was claimed just now, or *since* then by the monotonic clock.
+    """
     services.probe(Point.LOADED, claimed.id)
     run = ActiveRun(
         services,
@@ -166,7 +170,7 @@ def activate(
         chain_id=claimed.chain_id,
         foreground=foreground,
     )
-    run.recall(claimed)
+    run.recall(claimed, since=since)
     run.problem = _problem(run, claimed, before.history)
     return run
 

@@ -130,9 +130,9 @@ class ActiveRun:
         self.time.begin(created_at, now=created_at)
         self.deadline_at = deadline_at
 
-    def recall(self, claimed: claims.Claimed) -> None:
-        """Take over what the row says, as it was when the run was claimed."""
-        self.time.begin(claimed.created_at, now=claimed.claimed_at)
+    def recall(self, claimed: claims.Claimed, *, since: float | None = None) -> None:
+        """Take over what the row said when the run was claimed, *since* or just now."""
+        self.time.begin(claimed.created_at, now=claimed.claimed_at, since=since)
         self.deadline_at = claimed.deadline_at
         self._cancel_requested_at = claimed.cancel_requested_at
         self._waited = (claimed.wait_position, claimed.wait_until)

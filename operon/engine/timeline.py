@@ -19,10 +19,15 @@ class Timeline:
         self._at = 0.0
         self._known: datetime | None = None
 
-    def begin(self, created_at: datetime, *, now: datetime) -> None:
-        """Take over when the run was created, and what time the database has *now*."""
+    def begin(
+        self, created_at: datetime, *, now: datetime, since: float | None = None
+    ) -> None:
+        """Take over when the run was created, and what time the database has *now*.
+
+        It said so *since*, by the monotonic clock, if that is some time ago.
+        """
         self._told = now
-        self._at = self._clock.monotonic()
+        self._at = self._clock.monotonic() if since is None else since
         if self._known is None:
             self._known = created_at
 

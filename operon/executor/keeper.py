@@ -293,8 +293,9 @@ class Keeper:
             )
             if not claimed:
                 executors.forget_idle(connection, gone)
-        for each in claimed:
-            _logger.warning("run %r is taken over", each.id)
+        if claimed:
+            ids = ", ".join(repr(each.id) for each in claimed)
+            _logger.warning("%d runs are taken over: %s", len(claimed), ids)
         return self.workers.employ(claimed)
 
     def _adopt_strays(self) -> int:

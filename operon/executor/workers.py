@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Protocol
@@ -37,7 +36,7 @@ _logger = logging.getLogger("operon.executor")
 
 _AHEAD = 0.1  # seconds; as many runs are in reserve as began within that time lately
 _LONGEST = 0.5  # seconds after which a run in reserve is given back
-_SHARE = 4  # a fourth of all there is room for is worth a claim
+_SHARE = 4  # a fourth of the threads is worth a claim
 
 
 class OnEnd(Protocol):
@@ -196,10 +195,10 @@ class Workers:
         try:
             declared = registry.find(claimed.workflow, claimed.version)
             if declared is not None:
-                waited = self.services.clock.monotonic() - work.since
-                now = claimed.claimed_at + timedelta(seconds=waited)
-                present = replace(claimed, claimed_at=now)
-                attend(activate(self.services, declared, present, work.before))
+                run = activate(
+                    self.services, declared, claimed, work.before, since=work.since
+                )
+                attend(run)
         except BaseException:
             _logger.exception("run %r was left: the body ended the thread", claimed.id)
             self.release(claimed.lease, after=timedelta(seconds=1))
@@ -214,10 +213,15 @@ class Workers:
                 self._busy -= 1
             else:
                 self._begun += 1
-        # several at once: to claim for each alone would cost a commit a run
-        enough = self.room * _SHARE >= self.most + self._ahead
-        self.on_end(worthwhile=enough)
+        self.on_end(worthwhile=self._is_hungry)
         return work
+
+    @property
+    def _is_hungry(self) -> bool:
+        """Whether to claim pays: for each run alone it would cost a commit a run."""
+        if self.free * _SHARE >= self.most:
+            return True
+        return bool(self._ahead) and len(self._reserve) * 2 <= self._ahead
 
     def _release_all(self, late: Iterable[_Work]) -> None:
         for each in late:

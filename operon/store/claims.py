@@ -339,10 +339,10 @@ def taken(
     connection: Connection, statement: Any, values: Mapping[str, Any] = _NOTHING
 ) -> list[Claimed]:
     """Execute *statement* with *values*; return what it has claimed."""
-    rows = connection.execute(statement, values).mappings().all()
-    names = Claimed.__dataclass_fields__
+    rows = connection.execute(statement, values).all()
+    names = Claimed.__dataclass_fields__  # in the order of the columns
     taken = [
-        _with_deadline(connection, Claimed(**{name: row[name] for name in names}))
+        _with_deadline(connection, Claimed(**dict(zip(names, row, strict=False))))
         for row in rows
     ]
     return sorted(taken, key=lambda run: (run.priority, run.due_at))

@@ -7,9 +7,7 @@ result, a connection's coming and going, which cost more than the statement.
 
 from collections.abc import Callable
 from collections.abc import Collection
-from collections.abc import Generator
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection
@@ -85,8 +83,11 @@ class Direct:
         Raises:
             DBAPIError: As SQLAlchemy would have raised it.
         """
-        with self.wrapping(statement.text):
-            return [statement.converted(row) for row in self.send(statement, values)]
+        try:
+            found = self.send(statement, values)
+        except self.dialect.loaded_dbapi.Error as error:
+            raise self.wrapped(error, statement.text) from error
+        return [statement.converted(row) for row in found]
 
     def send(self, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
         """Execute it by a cursor; return the rows as the driver gives them."""
@@ -96,18 +97,10 @@ class Direct:
         rows: list[Any] = cursor.fetchall()
         return rows
 
-    @contextmanager
-    def wrapping(self, text: str) -> Generator[None, None, None]:
-        """Raise SQLAlchemy's errors for those of the driver in the block."""
-        try:
-            yield
-        except self.dialect.loaded_dbapi.Error as error:
-            raise self._wrapped(error, text) from error
-
     def begin(self) -> None:
         """Begin a transaction, unless that has been done."""
 
-    def _wrapped(self, error: Any, text: str) -> BaseException:
+    def wrapped(self, error: Any, text: str) -> BaseException:
         """Return *error* as SQLAlchemy's: it knows whether the connection is gone."""
         gone = self.dialect.is_disconnect(error, self.driver, None)
         instance: Any = exc.DBAPIError.instance

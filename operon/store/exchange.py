@@ -166,8 +166,10 @@ class Opening(Direct):
 
     def begin(self) -> None:
         """Begin the transaction without a statement."""
-        with self.wrapping("BEGIN"):
+        try:
             command(self.driver, self._begin.text)
+        except self.dialect.loaded_dbapi.Error as error:
+            raise self.wrapped(error, "BEGIN") from error
 
     def send(self, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
         """Execute BEGIN and *statement*, and return its rows."""
