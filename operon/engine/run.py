@@ -81,6 +81,7 @@ class ActiveRun:
     crew: Crew | None = None
     deadline_at: datetime | None = None
     may_suspend = True
+    in_doubt = False
     traceback: TracebackType | None = None
 
     def __init__(
@@ -108,7 +109,6 @@ class ActiveRun:
         self.foreground = foreground
         self.new = new
         self.unstarted = new is not None
-        self.in_doubt = False
         self.recorded = history[-1].position if history else 0
         self.position = 0
         self.time = Timeline(services.clock)
