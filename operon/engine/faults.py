@@ -15,12 +15,17 @@ from sqlalchemy import exc
 from operon.models import Attempt
 from operon.models import Checkpoint
 from operon.models import StreamItem
+from operon.models import WebRequest
 from operon.models import WorkflowRun
 
 _SQLITE_BUSY = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
 _SQLITE_AWAY = frozenset({"SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN"})
 _FENCED_TABLES = (Checkpoint.__tablename__, Attempt.__tablename__)
-_OWN_TABLES = (WorkflowRun.__tablename__, *_FENCED_TABLES)
+_OWN_TABLES = (
+    WorkflowRun.__tablename__,
+    WebRequest.__tablename__,
+    *_FENCED_TABLES,
+)
 _OFFSETS = f"pk_{StreamItem.__tablename__}"  # two wrote at one offset: try again
 
 
@@ -33,7 +38,7 @@ class Fault(Enum):
     AWAY = "rolled back or never begun: the database is away or has no room"
     LOST = "the connection broke; what was sent last may have happened"
     FENCED = "refused: the run is not held under this claim"
-    TAKEN = "refused: the position, or the run's id, is recorded already"
+    TAKEN = "refused: the position, the run's id or the key is recorded already"
     ABORTED = "refused because of an earlier error in the same transaction"
 
     @property

@@ -1,6 +1,10 @@
 """Transactions that are a run by themselves: run row, rows and result in one commit."""
 
 from functools import partial
+from typing import Any
+from typing import Protocol
+
+from sqlalchemy import Connection
 
 from operon.engine.faults import Fault
 from operon.engine.faults import sqlstate_of
@@ -23,7 +27,19 @@ from operon.transaction import Invocation
 _READ_ONLY = "25006"  # SQLSTATE
 
 
-def transact(run: ActiveRun) -> object:
+class Companion(Protocol):
+    """Rows of somebody else's that are written in a transaction's own commit."""
+
+    def begin(self, connection: Connection, run_id: str) -> None:
+        """Write what comes before the work; whoever does the same at once waits."""
+        ...
+
+    def end(self, connection: Connection, result: Any) -> None:
+        """Write what comes after the work, which returned *result*."""
+        ...
+
+
+def transact(run: ActiveRun, companion: Companion | None = None) -> object:
     """Run the invocation of *run* and return its result.
 
     All or nothing: after an error or a crash neither rows nor run are there, and the
@@ -37,7 +53,7 @@ def transact(run: ActiveRun) -> object:
     patience, number, in_doubt = _patience(run), 1, False
     while True:
         try:
-            return _attempt(run, invocation, number)
+            return _attempt(run, invocation, number, companion=companion)
         except Rejected as refusal:
             if refusal.fault is Fault.TAKEN:
                 return _found(run, in_doubt=in_doubt)
@@ -90,6 +106,7 @@ def _attempt(
     number: int,
     *,
     read_only: bool = False,
+    companion: Companion | None = None,
 ) -> object:
     """Run the function once, with its run's row before and its checkpoint after it.
 
@@ -107,12 +124,17 @@ def _attempt(
         read_only=read_only,
         first=None if read_only else partial(_claim_id, run),
     ) as unit:
+        if companion is not None:
+            companion.begin(unit.connection, run.run_id)
         outcome = perform(run, unit, invocation.call, current)
+        result = answer(run, transaction, outcome)
+        if companion is not None:
+            companion.end(unit.connection, result)
         send = Checkpointing(
             run, outcome, started_at=started_at, isolation=isolation, fenced=False
         )
         unit.commit(None if read_only else send)
-    return answer(run, transaction, outcome)
+    return result
 
 
 def _claim_id(run: ActiveRun, opening: Direct) -> None:

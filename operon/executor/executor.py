@@ -19,6 +19,7 @@ from operon.engine.patience import insist
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.services import Services
+from operon.engine.transactions import Companion
 from operon.engine.transactions import read
 from operon.engine.transactions import transact
 from operon.errors import DatabaseUnavailableError
@@ -138,13 +139,19 @@ class Executor:
             return self.wait_for(new.id)
         return self._resolved(run, _as_result(new, how))
 
-    def transact(self, invocation: Invocation[Any], new: NewRun) -> Any:
+    def transact(
+        self,
+        invocation: Invocation[Any],
+        new: NewRun,
+        companion: Companion | None = None,
+    ) -> Any:
         """Run a transaction that is its own run; return its result.
 
         Raises:
             IdTaken: The id is another run's already.
         """
-        return transact(self._fresh(invocation.transaction, invocation, new))
+        run = self._fresh(invocation.transaction, invocation, new)
+        return transact(run, companion)
 
     def read(self, invocation: Invocation[Any], new: NewRun) -> Any:
         """Run a read-only transaction, which leaves no trace."""

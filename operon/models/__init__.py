@@ -20,4 +20,5 @@ from operon.models.mail import StreamItem as StreamItem
 from operon.models.planning import QueuePartition as QueuePartition
 from operon.models.planning import QueueRecord as QueueRecord
 from operon.models.planning import ScheduleRecord as ScheduleRecord
+from operon.models.requests import WebRequest as WebRequest
 from operon.models.runs import WorkflowRun as WorkflowRun

@@ -1,0 +1,1 @@
+"""The web edge: workflows and transactions served by a Flask application."""
