@@ -37,6 +37,7 @@ from operon.request import StartOptions
 from operon.request import request
 from operon.results import Results
 from operon.runtime import Process
+from operon.runtime import Runtime
 from operon.runtime import known_queues
 from operon.starting import refuse_in_run
 from operon.starting import start
@@ -256,6 +257,10 @@ class Operon(Reading, Operating, Mailing, Planning):
     def results(self) -> Results:
         """Return what reads the results of runs; used by handles."""
         return self._process.ready().results
+
+    def ready(self) -> Runtime:
+        """Return the parts that work together in this process; used by the edges."""
+        return self._process.ready()
 
     def _request(
         self, workflow: Any, options: StartOptions, place: Frame | None

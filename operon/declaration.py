@@ -131,6 +131,15 @@ class WorkflowDeclaration:
         return self.cls.__qualname__
 
     @property
+    def input(self) -> FieldsCodec:
+        """How the fields are stored."""
+        return self._resolution().fields
+
+    def make(self, values: Mapping[str, Any]) -> Runnable[Any]:
+        """Return an instance whose fields have *values*."""
+        return cast("Runnable[Any]", self.cls(**values))
+
+    @property
     def result(self) -> TypeCodec:
         """How what `run` returns is stored."""
         return self._resolution().result

@@ -6,6 +6,7 @@ here. This file knows the protocol of a declaration, not its kinds.
 
 import threading
 from collections.abc import Generator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Literal
 from typing import Protocol
 from typing import TypeVar
 
+from operon.codec import FieldsCodec
 from operon.codec import TypeCodec
 from operon.errors import DuplicateNameError
 
@@ -80,6 +82,15 @@ class Declared(Protocol):
     @property
     def roles(self) -> frozenset[str]:
         """A principal needs one of these to start it; empty lets everybody."""
+        ...
+
+    @property
+    def input(self) -> FieldsCodec:
+        """How its fields, or arguments, are stored."""
+        ...
+
+    def make(self, values: Mapping[str, Any]) -> Runnable[Any]:
+        """Return what can be started, with *values* for its fields or arguments."""
         ...
 
     @property

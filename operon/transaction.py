@@ -117,7 +117,18 @@ class Transaction(Operation, Generic[P, R_co]):
             DeclarationError: They name what is not defined or cannot be stored.
         """
         super().resolve()
-        self._input()
+        _ = self.input
+
+    def make(self, values: Mapping[str, Any]) -> "Invocation[R_co]":
+        """Return the invocation whose arguments are *values*, by name."""
+        arguments = {
+            name: values[name]
+            for name in self.shape.signature.parameters
+            if name in values
+        }
+        return self._invocation(
+            BoundArguments(self.shape.signature, cast("Any", arguments))
+        )
 
     def encode(self, runnable: "Invocation[Any]") -> str:
         """Return the arguments of *runnable* as they are stored.
@@ -125,7 +136,7 @@ class Transaction(Operation, Generic[P, R_co]):
         Raises:
             NotEncodable: One does not fit its declared type.
         """
-        return self._input().encode(runnable.arguments)
+        return self.input.encode(runnable.arguments)
 
     def decode(self, text: str) -> "Invocation[R_co]":
         """Return what `encode` turned into *text*.
@@ -133,10 +144,7 @@ class Transaction(Operation, Generic[P, R_co]):
         Raises:
             Undecodable: It does not fit what is declared today.
         """
-        arguments = self._input().decode(text)
-        return self._invocation(
-            BoundArguments(self.shape.signature, cast("Any", arguments))
-        )
+        return self.make(self.input.decode(text))
 
     def _invocation(self, bound: BoundArguments) -> "Invocation[R_co]":
         """Return the invocation of *bound*, with defaults for what was not passed.
@@ -146,8 +154,9 @@ class Transaction(Operation, Generic[P, R_co]):
         bound.apply_defaults()
         return Invocation(self, dict(bound.arguments))
 
-    def _input(self) -> FieldsCodec:
-        """Return how the arguments are stored."""
+    @property
+    def input(self) -> FieldsCodec:
+        """How the arguments are stored."""
         if self._fields is None:
             hints = self.annotations.resolve()
             fields = {

@@ -42,6 +42,8 @@ class FieldsCodec:
         Raises:
             DeclarationError: A field's type cannot be stored.
         """
+        self.fields = dict(fields)
+        """Of each name the declared type and the default, or MISSING."""
         self._codecs = {
             name: _field_codec(declared, f"field {name!r} of {subject}")
             for name, (declared, _) in fields.items()

@@ -32,6 +32,7 @@ class TypeCodec:
     """Writes and reads the values of one declared type."""
 
     def __init__(self, declared: Any) -> None:
+        self.declared = declared
         known = storable(declared)
         self.has_mapped = known.has_mapped
         """Whether mapped instances can be among the values; never changes."""

@@ -1,1 +1,17 @@
-"""The web edge: workflows and transactions served by a Flask application."""
+"""The web edge: workflows and transactions served by a Flask application.
+
+```python
+api = OperonBlueprint("shop", operon, issuers=[JWTIssuer(...)])
+
+@api.post("/orders", scopes={"orders:write"})
+class Checkout(Workflow): ...
+
+app.register_blueprint(api, url_prefix="/api")
+```
+"""
+
+from operon.flask.blueprint import OperonBlueprint
+from operon.flask.problem import Refused
+from operon.flask.tokens import JWTIssuer
+
+__all__ = ["JWTIssuer", "OperonBlueprint", "Refused"]

@@ -1,0 +1,188 @@
+"""Serving: from a request to its answer, in one order for all endpoints.
+
+Size, credentials, rights, media type, parsing, key, validation, work. The key is looked
+up before the request is validated, so that a stricter deploy does not break replays.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from flask import Request
+from flask import Response
+from flask import request as current_request
+
+from operon.app import Operon
+from operon.flask import answers
+from operon.flask.authentication import authenticate
+from operon.flask.endings import ending
+from operon.flask.endpoint import Endpoint
+from operon.flask.idempotency import HEADER
+from operon.flask.idempotency import Asked
+from operon.flask.idempotency import key_of
+from operon.flask.incoming import Preference
+from operon.flask.incoming import body_of
+from operon.flask.incoming import preference_of
+from operon.flask.incoming import value_of
+from operon.flask.problem import INTERNAL
+from operon.flask.problem import INVALID
+from operon.flask.problem import Flaw
+from operon.flask.problem import Problem
+from operon.flask.strict_json import escaped
+from operon.flask.telling import told
+from operon.flask.tokens import Principal
+from operon.flask.tokens import TokenVerifier
+from operon.flask.work import Work
+from operon.ids import new_id
+from operon.store.requests import Answer
+from operon.store.requests import RequestKey
+from operon.transaction import Transaction
+
+_logger = logging.getLogger("operon.flask")
+
+_ALWAYS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """Answers the requests of one blueprint."""
+
+    operon: Operon
+    verifier: TokenVerifier | None
+    most_bytes: int
+    """How long a body may be."""
+    most_wait: timedelta
+    """How long a caller may have a request wait for a run."""
+    key_patience: timedelta
+    """How long a request waits for the same one, while that is being worked on."""
+
+    def serve(self, endpoint: Endpoint, path: Mapping[str, str]) -> Response:
+        """Return the response to the current request, whatever happens."""
+        return self.guarded(lambda: self._answer(current_request, endpoint, path))
+
+    def guarded(self, answer: Callable[[], Answer]) -> Response:
+        """Return what *answer* returns as a response, or the problem it meets."""
+        trace_id, request_id = secrets.token_hex(16), new_id()
+        try:
+            given = answer()
+        except Problem as problem:
+            given = answers.of_problem(problem, trace_id=trace_id)
+        except Exception:
+            _logger.exception("request %s failed", request_id)
+            broken = Problem(INTERNAL, "Tell us the trace id")
+            given = answers.of_problem(broken, trace_id=trace_id)
+        headers = {
+            **_ALWAYS,
+            **given.headers,
+            "Operon-Request-Id": request_id,
+            "Operon-Trace-Id": trace_id,
+        }
+        return Response(given.body, given.status, headers)
+
+    def _answer(
+        self, request: Request, endpoint: Endpoint, path: Mapping[str, str]
+    ) -> Answer:
+        data = body_of(request, self.most_bytes)
+        principal = None
+        if not endpoint.access.public:
+            principal = authenticate(request, self.verifier)
+            endpoint.access.refuse_unless_allowed(principal, endpoint.declared.roles)
+        work = Work(
+            runtime=self.operon.ready(),
+            endpoint=endpoint,
+            key_patience=self.key_patience,
+        )
+        with told(endpoint):
+            if endpoint.reads:
+                query = dict(request.args.lists())
+                return work.read(endpoint.parameters.from_query(path, query))
+            return self._write(request, work, path, data, principal)
+
+    def _write(
+        self,
+        request: Request,
+        work: Work,
+        path: Mapping[str, str],
+        data: bytes,
+        principal: Principal | None,
+    ) -> Answer:
+        endpoint, value = work.endpoint, value_of(request, data)
+        key = _key(request, endpoint, path, value, principal)
+        known = None if key is None else work.known(key)
+        if known is not None and key is not None:
+            found = work.replay(known, key)
+            if isinstance(found, Answer):
+                return found
+            return answers.repeated(self._of_run(request, work, found))
+        _refuse_query(request)
+        values = endpoint.parameters.from_body(path, value)
+        if isinstance(endpoint.declared, Transaction):
+            return work.transact(values, principal, key)
+        return self._of_run(request, work, work.start(values, principal, key))
+
+    def _of_run(self, request: Request, work: Work, run_id: str) -> Answer:
+        """Return what *run_id* has come to, or where to ask for it later."""
+        wanted = preference_of(request, work.endpoint.wait, self.most_wait)
+        results = work.runtime.results
+        given = ending(results, work.endpoint, run_id, wanted.wait)
+        if given is None:
+            given = answers.of_json(
+                {"run_id": run_id, "status": "running"},
+                status=202,
+                headers={answers.RUN_ID: run_id, "Retry-After": "1"},
+            )
+        return _preferring(given, wanted)
+
+
+def _key(
+    request: Request,
+    endpoint: Endpoint,
+    path: Mapping[str, str],
+    value: Any,
+    principal: Principal | None,
+) -> RequestKey | None:
+    """Return by what *request* is known, if it has a key of its own or the caller's."""
+    if endpoint.idempotency == "off":
+        return None
+    natural = None if endpoint.key is None else endpoint.key(request)
+    given = request.headers.getlist(HEADER) if natural is None else [natural]
+    key = key_of(
+        given,
+        required=endpoint.idempotency == "required",
+        public=endpoint.access.public and natural is None,
+    )
+    if key is None:
+        return None
+    asked = Asked(
+        method=endpoint.method,
+        route=endpoint.rule,
+        path={name: str(each) for name, each in path.items()},
+        query=dict(request.args.lists()),
+        media_type=request.mimetype,
+        body=value,
+    )
+    return asked.under(key, principal)
+
+
+def _refuse_query(request: Request) -> None:
+    """Refuse query parameters where there are none."""
+    flaws = [
+        Flaw(f"query/{escaped(name)}", "There is no such parameter")
+        for name in request.args
+    ]
+    if flaws:
+        raise Problem(INVALID, "The query is to be empty", errors=flaws)
+
+
+def _preferring(given: Answer, wanted: Preference) -> Answer:
+    if wanted.applied is None:
+        return given
+    headers = {**given.headers, "Preference-Applied": wanted.applied}
+    return Answer(status=given.status, headers=headers, body=given.body)
