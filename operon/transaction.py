@@ -211,6 +211,11 @@ def is_invocation(runnable: object) -> TypeGuard[Invocation[Any]]:
     return isinstance(runnable, Invocation)
 
 
+def is_transaction(declared: object) -> TypeGuard[Transaction[..., Any]]:
+    """Tell whether *declared* is a transaction, without arguments."""
+    return isinstance(declared, Transaction)
+
+
 class TransactionDecorator(Protocol):
     """What `transaction(…)` returns: it decorates a function."""
 

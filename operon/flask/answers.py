@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+from typing import cast
 
 from operon.flask.endpoint import Endpoint
 from operon.flask.problem import MEDIA_TYPE
@@ -69,5 +70,6 @@ def location_of(endpoint: Endpoint, result: Any) -> str | None:
     if endpoint.location is None or callable(endpoint.location):
         return None if endpoint.location is None else endpoint.location(result)
     plain = endpoint.result.dump_python(result, mode="json")
-    members = plain if isinstance(plain, dict) else {"result": plain}
-    return endpoint.location.format(**members)
+    if not isinstance(plain, dict):
+        return endpoint.location.format(result=plain)
+    return endpoint.location.format(**cast("dict[str, Any]", plain))

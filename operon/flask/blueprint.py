@@ -15,12 +15,14 @@ from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.exceptions import NotFound
 
 from operon.app import Operon
+from operon.flask import answers
 from operon.flask.endpoint import Endpoint
 from operon.flask.endpoint import EndpointOptions
 from operon.flask.endpoint import Method
 from operon.flask.endpoint import Serves
 from operon.flask.endpoint import declared_endpoint
 from operon.flask.idempotency import Idempotency
+from operon.flask.openapi import document
 from operon.flask.problem import METHOD_NOT_ALLOWED
 from operon.flask.problem import NOT_FOUND
 from operon.flask.problem import Problem
@@ -63,7 +65,7 @@ class Routes:
 
 
 # Flask's own take any function; these take workflows and transactions only
-class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # pyright: ignore[reportIncompatibleMethodOverride] # as said above
+class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # as said above
     """Serves workflows and transactions, each request once and only once.
 
     Args:
@@ -74,6 +76,8 @@ class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # pyright: ignor
         idempotency: Whether its endpoints take, or ask for, an idempotency key.
         max_body: How many bytes a body may have.
         key_patience: How long a request waits for the same one to commit.
+        title: What the API is called in its OpenAPI document; by default *name*.
+        version: The API's version there.
         import_name: The module it belongs to, for Flask's resources.
         options: Flask's own, such as `url_prefix`.
     """
@@ -88,6 +92,8 @@ class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # pyright: ignor
         idempotency: Idempotency = "optional",
         max_body: int = 1024 * 1024,
         key_patience: timedelta = timedelta(seconds=2),
+        title: str | None = None,
+        version: str = "1",
         import_name: str = __name__,
         **options: Any,
     ) -> None:
@@ -103,7 +109,12 @@ class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # pyright: ignor
             most_wait=_MOST_WAIT,
             key_patience=key_patience,
         )
+        self._title, self._version, self._prefix = title or name, version, ""
+        self.add_url_rule("/openapi.json", "openapi", self._show_openapi)
         self.record(self._begin)
+
+    def _show_openapi(self) -> Response:
+        return self._serving.guarded(lambda: answers.of_json(self.openapi()))
 
     def _serve(self, method: Method, rule: str, options: EndpointOptions) -> Serves:
         """Return a decorator that serves what it decorates.
@@ -139,6 +150,19 @@ class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # pyright: ignor
             return self._serving.guarded(lambda: _refusal(error))
 
         state.app.before_request(refuse_unknown)
+        self._prefix = prefix.rstrip("/")
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI document of what is served; the blueprint is registered.
+
+        It is served at `/openapi.json` below the blueprint's prefix.
+        """
+        return document(
+            self._endpoints,
+            title=self._title,
+            version=self._version,
+            prefix=self._prefix,
+        )
 
 
 def _refusal(error: HTTPException) -> Answer:

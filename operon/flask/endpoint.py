@@ -12,6 +12,7 @@ from typing import Literal
 from typing import Protocol
 from typing import TypedDict
 from typing import TypeVar
+from typing import cast
 
 from flask import Request
 from pydantic import TypeAdapter
@@ -22,7 +23,7 @@ from operon.flask.idempotency import Idempotency
 from operon.flask.parameters import Parameters
 from operon.flask.parameters import adapter_of
 from operon.registry import Declared
-from operon.transaction import Transaction
+from operon.transaction import is_transaction
 from operon.workflow import Workflow
 
 T = TypeVar("T")
@@ -116,6 +117,11 @@ class Endpoint:
         _ = self.parameters, self.result
 
 
+def path_template(rule: str) -> str:
+    """Return Flask's *rule* as OpenAPI writes it: `/orders/{order_id}`."""
+    return _PATH_PARAMETER.sub(r"{\1}", rule)
+
+
 def declared_endpoint(
     target: object, method: Method, rule: str, options: EndpointOptions
 ) -> Endpoint:
@@ -150,7 +156,7 @@ def _declaration_of(target: object, method: str) -> Declared:
     Raises:
         DeclarationError: It is no workflow or transaction, or GET would change things.
     """
-    if isinstance(target, Transaction):
+    if is_transaction(target):
         if method == "GET" and not target.read_only:
             raise DeclarationError(
                 repr(target.name),
@@ -158,11 +164,10 @@ def _declaration_of(target: object, method: str) -> Declared:
                 cure="declare it @transaction(read_only=True), or serve it by POST",
             )
         return target
-    declared: Declared | None = getattr(target, "__operon__", None)
-    is_workflow = isinstance(target, type) and issubclass(target, Workflow)
-    if not is_workflow or declared is None:
+    declared = _workflow_declaration(target)
+    if declared is None:
         raise DeclarationError(
-            repr(target),
+            str(getattr(cast("Any", target), "__qualname__", "what is decorated")),
             "is no Workflow class and no @transaction, so it cannot be served",
             cure="serve a workflow or a transaction; other views belong to Flask",
         )
@@ -173,6 +178,12 @@ def _declaration_of(target: object, method: str) -> Declared:
             cure="serve it by POST; the run it starts is read at /runs/{id}",
         )
     return declared
+
+
+def _workflow_declaration(target: object) -> Declared | None:
+    if not isinstance(target, type) or not issubclass(cast("Any", target), Workflow):
+        return None
+    return getattr(cast("Any", target), "__operon__", None)
 
 
 def _checked_status(status: int, subject: str) -> int:
@@ -198,7 +209,7 @@ def _checked_errors(
     Raises:
         DeclarationError: A status is none of those, or a key no exception class.
     """
-    for kind, status in errors.items():
+    for kind, status in cast("Mapping[object, object]", errors).items():
         is_error = isinstance(kind, type) and issubclass(kind, Exception)
         if not is_error or status not in _TOLD:
             raise DeclarationError(

@@ -40,7 +40,7 @@ from operon.flask.work import Work
 from operon.ids import new_id
 from operon.store.requests import Answer
 from operon.store.requests import RequestKey
-from operon.transaction import Transaction
+from operon.transaction import is_transaction
 
 _logger = logging.getLogger("operon.flask")
 
@@ -123,7 +123,7 @@ class Serving:
             return answers.repeated(self._of_run(request, work, found))
         _refuse_query(request)
         values = endpoint.parameters.from_body(path, value)
-        if isinstance(endpoint.declared, Transaction):
+        if is_transaction(endpoint.declared):
             return work.transact(values, principal, key)
         return self._of_run(request, work, work.start(values, principal, key))
 

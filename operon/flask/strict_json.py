@@ -8,7 +8,9 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
+from typing import cast
 
 MOST_DEPTH = 64
 
@@ -52,14 +54,13 @@ def unstorable(value: Any, pointer: str = "") -> Iterator[str]:
         if _UNSTORABLE.search(value):
             yield pointer
     elif isinstance(value, dict):
-        for name, each in value.items():
-            here = f"{pointer}/{escaped(name)}"
+        for name, each in cast("dict[str, Any]", value).items():
             if _UNSTORABLE.search(name):
                 yield pointer
             else:
-                yield from unstorable(each, here)
+                yield from unstorable(each, f"{pointer}/{escaped(name)}")
     elif isinstance(value, list):
-        for number, each in enumerate(value):
+        for number, each in enumerate(cast("Sequence[Any]", value)):
             yield from unstorable(each, f"{pointer}/{number}")
 
 

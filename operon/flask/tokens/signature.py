@@ -2,7 +2,8 @@
 
 No other module of the project imports it, and this one never imports its `jwe`.
 It is given only what was parsed and checked before, one algorithm and one key: what
-it reads leniently, it does not get to read.
+it reads leniently, it does not get to read. Its `jwt` would check claims again, less
+strictly and by this machine's clock.
 """
 
 from collections.abc import Mapping

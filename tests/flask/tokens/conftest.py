@@ -35,7 +35,9 @@ def guard(forge, clock) -> Verifier:
 
 
 @pytest.fixture
-def key_server(forge) -> Iterator[KeyServer]:
+def key_server(forge, monkeypatch) -> Iterator[KeyServer]:
+    """A server of the issuer's keys, which no proxy stands before."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = KeyServer()
     server.serve(*forge.jwks()["keys"])
     yield server

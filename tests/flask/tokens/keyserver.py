@@ -18,7 +18,18 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in self.server.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(self.server.body)
+        if self.server.drips:
+            self._drip()
+        else:
+            self.wfile.write(self.server.body)
+
+    def _drip(self) -> None:
+        """Send a byte at a time, each soon enough not to be waited for in vain."""
+        for byte in self.server.body:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            if self.server.closing.wait(0.02):
+                return
 
     def log_message(self, *_args: Any) -> None:
         """Say nothing: the log is what some tests read."""
@@ -28,6 +39,7 @@ class KeyServer(ThreadingHTTPServer):
     """Answers every GET with its status, headers and body, once its gate is open.
 
     Attributes:
+        drips: Whether a body comes a byte at a time.
         paths: What was asked for so far.
         open: The gate; an answer waits while it is closed.
         arrived: Counts requests that arrived and nobody has acquired yet.
@@ -40,9 +52,11 @@ class KeyServer(ThreadingHTTPServer):
         self.status = 200
         self.headers: dict[str, str] = {}
         self.body = b""
+        self.drips = False
         self.paths: list[str] = []
         self.open = threading.Event()
         self.open.set()
+        self.closing = threading.Event()
         self.arrived = threading.Semaphore(0)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
         self._thread.start()
@@ -65,6 +79,7 @@ class KeyServer(ThreadingHTTPServer):
     def close(self) -> None:
         """Stop, and let nobody wait."""
         self.open.set()
+        self.closing.set()
         self.shutdown()
         self._thread.join()
         self.server_close()
