@@ -1034,11 +1034,13 @@ def test_a_lease_lost_while_spawned_operations_execute_records_none_of_them(
     class Loses(Workflow):
         @activity
         def steal(self) -> None:
+            asking.wait()
             end_elsewhere(operon, "r")
             gate.open()
 
         @activity
         def ask(self) -> str:
+            asking.open()
             gate.wait()
             return happen("asked")
 
@@ -1050,7 +1052,7 @@ def test_a_lease_lost_while_spawned_operations_execute_records_none_of_them(
                 raise
             return 1
 
-    gate = Gate()
+    asking, gate = Gate(), Gate()
     seen.clear()
 
     assert operon.run(Loses(), id="r") == -1

@@ -20,7 +20,7 @@ from tests.processes import eventually
 gates: list[Gate] = []
 
 
-class Passes(Workflow):
+class WaitsAtTheGate(Workflow):
     """Goes through the gate when that is open."""
 
     @activity
@@ -37,7 +37,7 @@ def operon(make_operon, database) -> Operon:
     gates.append(Gate())
     operon = make_operon(database.url, clock=Hourglass())
     for number in range(4):
-        operon.start(Passes(), id=f"r{number}")
+        operon.start(WaitsAtTheGate(), id=f"r{number}")
     return operon
 
 
