@@ -5,7 +5,6 @@ They are bare JWS: their payload is any bytes, and their header names no type. W
 """
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from operon.flask.tokens.algorithms import ALGORITHMS
 from operon.flask.tokens.keys import loaded
 from operon.flask.tokens.keyset import FixedKeys
 from operon.flask.tokens.verifier import prove
+
+pytestmark = pytest.mark.wycheproof
 
 REPEATED = {367, 370}
 """Called invalid, but each is, to the letter, the valid test 357."""
@@ -36,15 +37,8 @@ Test = tuple[dict[str, Any], dict[str, Any]]
 @pytest.fixture(scope="module")
 def vectors(request: pytest.FixtureRequest) -> list[Test]:
     """Each test with its group's key."""
-    named = request.config.getoption("--wycheproof", default=None)
-    path = named or os.environ.get("OPERON_WYCHEPROOF")
-    if not path:
-        pytest.fail(
-            "the vectors are not found: name Wycheproof's file "
-            "testvectors_v1/json_web_signature_test.json by --wycheproof or "
-            "OPERON_WYCHEPROOF"
-        )
-    groups = json.loads(Path(path).read_text(encoding="utf-8"))["testGroups"]
+    path = Path(request.config.getoption("--wycheproof"))
+    groups = json.loads(path.read_text(encoding="utf-8"))["testGroups"]
     return list(_tests(groups))
 
 
