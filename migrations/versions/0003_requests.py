@@ -1,4 +1,4 @@
-"""HTTP requests with an idempotency key, and their answers."""
+"""HTTP requests with an idempotency key, and whose runs are whose."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ _JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the table and the index."""
     op.create_table(
         "operon_requests",
         sa.Column("scope", sa.Text(), nullable=False),
@@ -39,7 +39,18 @@ def upgrade() -> None:
             sqlite_where=sa.text(condition),
         )
 
+    op.create_index(
+        "ix_operon_runs_principal",
+        "operon_runs",
+        ["principal"],
+        postgresql_using="gin",
+        postgresql_ops={"principal": "jsonb_path_ops"},
+        postgresql_where=sa.text("principal IS NOT NULL"),
+        sqlite_where=sa.text("principal IS NOT NULL"),
+    )
+
 
 def downgrade() -> None:
-    """Drop it, and with it every answer that could be repeated."""
+    """Drop both, and with them every answer that could be repeated."""
+    op.drop_index("ix_operon_runs_principal", "operon_runs")
     op.drop_table("operon_requests")

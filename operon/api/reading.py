@@ -48,9 +48,15 @@ class Reading(Part):
         attributes: Mapping[str, Attribute] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        principal: Mapping[str, str | None] | None = None,
+        older_than: tuple[datetime, str] | None = None,
         limit: int = 100,
     ) -> list[WorkflowRun]:
-        """Return up to *limit* runs that match every condition, the newest first."""
+        """Return up to *limit* runs that match every condition, the newest first.
+
+        *principal* are members that theirs has to have, such as the tenant.
+        *older_than*, creation and id of the last run of a page, gives the next one.
+        """
         wanted = Filter(
             statuses=(status,) if isinstance(status, RunStatus) else tuple(status),
             workflow=workflow,
@@ -58,6 +64,8 @@ class Reading(Part):
             attributes=attributes,
             created_after=created_after,
             created_before=created_before,
+            principal=principal,
+            older_than=older_than,
         )
         return self._read(lambda s: runs.list_matching(s, wanted, limit=limit))
 

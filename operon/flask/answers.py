@@ -10,6 +10,7 @@ from operon.flask.problem import MEDIA_TYPE
 from operon.flask.problem import Problem
 from operon.store.requests import Answer
 
+OK = 200
 JSON = "application/json"
 RUN_ID = "Operon-Run-Id"
 REPLAYED = "Idempotent-Replayed"
@@ -48,6 +49,12 @@ def of_json(
     return Answer(
         status=status, headers={"Content-Type": JSON, **(headers or {})}, body=body
     )
+
+
+def still_going(run_id: str, location: str) -> Answer:
+    """Return the answer for a run that has not ended, and is found at *location*."""
+    headers = {RUN_ID: run_id, "Location": location, "Retry-After": "1"}
+    return of_json({"run_id": run_id, "status": "running"}, status=202, headers=headers)
 
 
 def repeatable(answer: Answer) -> Answer:

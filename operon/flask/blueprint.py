@@ -26,6 +26,7 @@ from operon.flask.openapi import document
 from operon.flask.problem import METHOD_NOT_ALLOWED
 from operon.flask.problem import NOT_FOUND
 from operon.flask.problem import Problem
+from operon.flask.run_routes import RunRoutes
 from operon.flask.serving import Serving
 from operon.flask.tokens import JWTIssuer
 from operon.flask.tokens import TokenVerifier
@@ -111,6 +112,7 @@ class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # as said above
         )
         self._title, self._version, self._prefix = title or name, version, ""
         self.add_url_rule("/openapi.json", "openapi", self._show_openapi)
+        RunRoutes(self._serving, self._endpoints).add_to(self)
         self.record(self._begin)
 
     def _show_openapi(self) -> Response:

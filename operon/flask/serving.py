@@ -15,6 +15,7 @@ from typing import Any
 from flask import Request
 from flask import Response
 from flask import request as current_request
+from flask import url_for
 
 from operon.app import Operon
 from operon.flask import answers
@@ -66,6 +67,20 @@ class Serving:
     def serve(self, endpoint: Endpoint, path: Mapping[str, str]) -> Response:
         """Return the response to the current request, whatever happens."""
         return self.guarded(lambda: self._answer(current_request, endpoint, path))
+
+    def known(self, answer: Callable[[Principal], Answer]) -> Response:
+        """Return what *answer* returns for whoever sent the current request."""
+        return self.guarded(
+            lambda: answer(authenticate(current_request, self.verifier))
+        )
+
+    def value(self) -> Any:
+        """Return the JSON value of the current request.
+
+        Raises:
+            Problem: It is too long, of another media type, or not JSON.
+        """
+        return value_of(current_request, body_of(current_request, self.most_bytes))
 
     def guarded(self, answer: Callable[[], Answer]) -> Response:
         """Return what *answer* returns as a response, or the problem it meets."""
@@ -133,12 +148,13 @@ class Serving:
         results = work.runtime.results
         given = ending(results, work.endpoint, run_id, wanted.wait)
         if given is None:
-            given = answers.of_json(
-                {"run_id": run_id, "status": "running"},
-                status=202,
-                headers={answers.RUN_ID: run_id, "Retry-After": "1"},
-            )
+            given = answers.still_going(run_id, location_of_run(run_id))
         return _preferring(given, wanted)
+
+
+def location_of_run(run_id: str) -> str:
+    """Return where the run is found, below the prefix of the current request."""
+    return url_for(".run_show", run_id=run_id)
 
 
 def _key(

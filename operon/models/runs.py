@@ -193,6 +193,14 @@ class WorkflowRun(Base):
             unique=True,
         ),
         Index(
+            "ix_operon_runs_principal",
+            "principal",
+            postgresql_using="gin",
+            postgresql_ops={"principal": "jsonb_path_ops"},
+            postgresql_where=text("principal IS NOT NULL"),
+            sqlite_where=text("principal IS NOT NULL"),
+        ),
+        Index(
             "ix_operon_runs_attributes",
             "attributes",
             postgresql_using="gin",

@@ -22,8 +22,10 @@ from sqlalchemy import func
 from sqlalchemy import literal
 from sqlalchemy import literal_column
 from sqlalchemy import select
+from sqlalchemy import tuple_
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session
 
 from operon.models import Checkpoint
@@ -167,10 +169,15 @@ class Filter:
     attributes: Mapping[str, Attribute] | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    principal: Mapping[str, str | None] | None = None
+    """What their principal has to say, such as the tenant."""
+    older_than: tuple[datetime, str] | None = None
+    """Creation and id of a run: only those that come after it, the newest first."""
 
     def conditions(self, session: Session) -> list[ColumnElement[bool]]:
         """Return what has to hold, as the database of *session* says it."""
-        found = _attribute_conditions(session, self.attributes or {})
+        found = _json_conditions(session, WorkflowRun.attributes, self.attributes)
+        found += _json_conditions(session, WorkflowRun.principal, self.principal)
         if self.statuses:
             found.append(WorkflowRun.status.in_(self.statuses))
         if self.workflow is not None:
@@ -181,6 +188,9 @@ class Filter:
             found.append(WorkflowRun.created_at >= self.created_after)
         if self.created_before is not None:
             found.append(WorkflowRun.created_at < self.created_before)
+        if self.older_than is not None:
+            place = tuple_(WorkflowRun.created_at, WorkflowRun.id)
+            found.append(place < tuple_(*self.older_than))
         return found
 
 
@@ -210,22 +220,37 @@ def ids_matching(
     return list(session.scalars(query))
 
 
-def _attribute_conditions(
-    session: Session, attributes: Mapping[str, Attribute]
+def _json_conditions(
+    session: Session,
+    column: InstrumentedAttribute[Any],
+    members: Mapping[str, Attribute | None] | None,
 ) -> list[ColumnElement[bool]]:
-    if session.get_bind().dialect.name == "postgresql" and attributes:
-        wanted = literal(dict(attributes), JSONB)
-        return [WorkflowRun.attributes.op("@>")(wanted)]
-    return [_sqlite_condition(key, value) for key, value in attributes.items()]
+    """Return what has to hold for the object in *column* to have *members*."""
+    if not members:
+        return []
+    if session.get_bind().dialect.name == "postgresql":
+        return [column.op("@>")(literal(dict(members), JSONB))]
+    return [_sqlite_condition(column, key, value) for key, value in members.items()]
 
 
-def _sqlite_condition(key: str, value: Attribute) -> ColumnElement[bool]:
+_KINDS: Mapping[type, Sequence[str]] = {
+    str: ["text"],
+    int: ["integer"],
+    float: ["real"],
+    bool: ["true", "false"],
+    type(None): ["null"],
+}
+
+
+def _sqlite_condition(
+    column: InstrumentedAttribute[Any], key: str, value: Attribute | None
+) -> ColumnElement[bool]:
     """Compare as text and by JSON type, since SQLite's true equals its 1."""
-    kinds = {str: ["text"], int: ["integer"], float: ["real"], bool: ["true", "false"]}
-    member = func.json_each(WorkflowRun.attributes).table_valued("key", "type", "atom")
-    wanted = str(value) if not isinstance(value, bool) else str(int(value))
-    return exists().where(
-        member.c.key == key,
-        member.c.type.in_(kinds[type(value)]),
-        cast_sql(member.c.atom, Text) == wanted,
+    member = func.json_each(column).table_valued("key", "type", "atom")
+    is_there = exists().where(
+        member.c.key == key, member.c.type.in_(_KINDS[type(value)])
     )
+    if value is None:
+        return is_there
+    wanted = str(value) if not isinstance(value, bool) else str(int(value))
+    return is_there.where(cast_sql(member.c.atom, Text) == wanted)
