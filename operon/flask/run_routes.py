@@ -17,6 +17,7 @@ from operon.flask.problem import NOT_FOUND
 from operon.flask.problem import Problem
 from operon.flask.runs import Runs
 from operon.flask.serving import Serving
+from operon.flask.serving import location_of_run
 from operon.flask.sse import events
 from operon.flask.tokens import Principal
 from operon.store.requests import Answer
@@ -37,11 +38,9 @@ class RunRoutes:
 
     def add_to(self, blueprint: Blueprint) -> None:
         """Let *blueprint* serve them."""
-        for method, rule, view in self._routes():
-            name = view.__name__
-            blueprint.add_url_rule(
-                f"/runs{rule}", f"run_{name}", view, methods=[method]
-            )
+        for method, below, view in self._routes():
+            rule, name = f"/runs{below}", f"run_{view.__name__}"
+            blueprint.add_url_rule(rule, name, view, methods=[method])
 
     def _routes(self) -> Iterator[tuple[str, str, View]]:
         yield "GET", "", self.list
@@ -118,11 +117,14 @@ class RunRoutes:
 
     def _result(self, run_id: str, who: Principal) -> Answer:
         run = self._runs.find(run_id, who)
-        served = [
-            each for each in self._endpoints if each.declared.name == run.workflow
-        ]
-        if not served:
-            raise Problem(NOT_FOUND, "Its results are not served here")
+        for endpoint in self._endpoints:
+            if endpoint.declared.name == run.workflow:
+                return self._come_to(endpoint, run_id)
+        raise Problem(NOT_FOUND, "Its results are not served here")
+
+    def _come_to(self, endpoint: Endpoint, run_id: str) -> Answer:
         results = self._serving.operon.ready().results
-        given = ending(results, served[0], run_id, _NO_WAIT)
-        return answers.still_going(run_id) if given is None else given
+        given = ending(results, endpoint, run_id, _NO_WAIT)
+        if given is None:
+            return answers.still_going(run_id, location_of_run(run_id))
+        return given
