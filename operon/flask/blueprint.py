@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from typing import TypeVar
 from typing import Unpack
@@ -16,6 +17,7 @@ from werkzeug.exceptions import NotFound
 
 from operon.app import Operon
 from operon.flask import answers
+from operon.flask import health
 from operon.flask.endpoint import Endpoint
 from operon.flask.endpoint import EndpointOptions
 from operon.flask.endpoint import Method
@@ -112,11 +114,19 @@ class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # as said above
         )
         self._title, self._version, self._prefix = title or name, version, ""
         self.add_url_rule("/openapi.json", "openapi", self._show_openapi)
+        self.add_url_rule("/health/live", "live", self._show_live)
+        self.add_url_rule("/health/ready", "ready", self._show_ready)
         RunRoutes(self._serving, self._endpoints).add_to(self)
         self.record(self._begin)
 
     def _show_openapi(self) -> Response:
         return self._serving.guarded(lambda: answers.of_json(self.openapi()))
+
+    def _show_live(self) -> Response:
+        return self._serving.guarded(health.live)
+
+    def _show_ready(self) -> Response:
+        return self._serving.guarded(partial(health.ready, self._serving.operon))
 
     def _serve(self, method: Method, rule: str, options: EndpointOptions) -> Serves:
         """Return a decorator that serves what it decorates.

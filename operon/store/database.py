@@ -109,6 +109,15 @@ class Database:
         with self._reading.connect() as connection:
             yield connection
 
+    def ping(self) -> None:
+        """Return if the database answers.
+
+        Raises:
+            SQLAlchemyError: It does not.
+        """
+        with self.reading() as connection:
+            connection.execute(select(literal(value=True)))
+
     def make_durable(self) -> None:
         """Return once whatever this server acknowledged before cannot be lost.
 
