@@ -70,9 +70,10 @@ class KeptConnections:
             if time.monotonic() - used < _STALE:
                 return driver
             _close(driver)
-        pooled = self._engine.raw_connection()
-        driver = pooled.dbapi_connection
-        pooled.detach()
+        # not `raw_connection`, whose errors would be the driver's own
+        connection = self._engine.connect()
+        driver = connection.connection.dbapi_connection
+        connection.detach()
         try:
             self._prepare(driver)
         except BaseException:

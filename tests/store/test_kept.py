@@ -139,3 +139,12 @@ def test_in_a_forked_child_the_parents_are_left_alone(engine, monkeypatch):
         engine.dispose(close=False)
     assert not is_closed(driver)
     assert kept.os is os
+
+
+def test_that_none_can_be_made_is_said_as_sqlalchemy_says_it():
+    engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    connections = keep(engine)
+
+    for _ in range(kept._MOST + 1):  # each try gives its place back
+        with pytest.raises(exc.OperationalError):
+            use(connections)
