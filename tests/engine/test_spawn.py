@@ -1116,7 +1116,7 @@ def test_a_lost_lease_begins_nothing_that_still_waits_for_a_thread(
 
 def test_a_lost_lease_makes_no_further_attempt(operon, ledger):
     class Loses(Workflow):
-        @activity(retry=Retry(attempts=5, delay=timedelta(milliseconds=300), jitter=0))
+        @activity(retry=Retry(attempts=5, delay=timedelta(milliseconds=900), jitter=0))
         def ask(self) -> None:
             happen("asked")
             later.start()
