@@ -26,6 +26,7 @@ from tests.wire_protocol import asks_for_encryption
 HOST = "127.0.0.1"
 CHUNK = 65_536  # bytes read at once
 ASYNCHRONOUS = {"A", "N", "S"}  # notifications, notices, settings: no answers
+ENDS = {"C", "I", "s", "E", "Z"}  # whatever may be the last of an answer
 UNCOUNTED = {"", "X", "p"}  # startup, goodbye and passwords: no work
 
 
@@ -206,6 +207,7 @@ class _Link:
         self._requests = b""
         self._replies = b""
         self._kept = b""
+        self._in_hand = False
         self._serving = 2
         self._threads = [
             threading.Thread(target=self._serve, args=(pump,), name=pump.__name__)
@@ -272,10 +274,11 @@ class _Link:
         """Carry what the client says until it hangs up."""
         framer = Framer(startup=True)
         try:
-            while chunk := self._client.recv(CHUNK):
+            while chunk := self._received():
                 self._delay()
                 for message in framer.feed(chunk):
                     self._request(message)
+                self._in_hand = False
                 self._flush_requests()
         finally:
             with suppress(OSError):  # the server has gone first
@@ -292,6 +295,21 @@ class _Link:
                 self._flush_replies()
         finally:
             self.sever()
+
+    def _received(self) -> bytes:
+        """Wait for what the client says, and take it in hand."""
+        self._client.recv(1, socket.MSG_PEEK)
+        with self._proxy.changed:
+            self._in_hand = True
+            return self._client.recv(CHUNK)
+
+    def _has_said_more(self) -> bool:
+        """Whether the client did not wait for the answer that comes just now."""
+        try:
+            unread = self._client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return self._in_hand
+        return self._in_hand or bool(unread)
 
     def _delay(self) -> None:
         if self._proxy.delay:
@@ -327,6 +345,8 @@ class _Link:
             kept = self._ledger.withheld() and message.kind not in ASYNCHRONOUS
             self._proxy.commits += message.kind == "C" and message.text() == "COMMIT"
             due = self._ledger.answered(message)
+            if message.kind in ENDS and not self._has_said_more():
+                self._ledger.rest()
         if kept:
             self._kept += message.raw
         else:

@@ -138,9 +138,15 @@ class Ledger:
         due = self._due(message)
         while self._pending and self._pending[0].kind == "H":
             self._pending.popleft()
-        if message.kind in "CIsEZ" and not self._pending:
-            self._asked = False
         return due
+
+    def rest(self) -> None:
+        """Note that the client has said all: what it says next, it says having read.
+
+        While something is still to be answered, it waits, and nothing changes.
+        """
+        if not self._pending:
+            self._asked = False
 
     def _complete(self, answer: str) -> None:
         """Note the answer to the first command; a simple query may get several."""

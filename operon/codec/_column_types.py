@@ -62,5 +62,5 @@ def _python_type(sql_type: Any) -> list[type]:
     """Return the Python type that *sql_type* says it gives, if it says so."""
     try:
         return [sql_type.python_type]
-    except NotImplementedError:
+    except NotImplementedError:  # so do SQLAlchemy's types that have no one answer
         return []

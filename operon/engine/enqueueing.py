@@ -109,8 +109,9 @@ def _described(services: Services, name: str) -> Queue | None:
     Of a queue that it only names, another program may have said more.
     """
     here = services.queues().get(name)
-    is_described = name == DEFAULT_QUEUE or here != Queue(name)
-    return here if is_described else None
+    if here is None or (name != DEFAULT_QUEUE and here == Queue(name)):
+        return None
+    return here
 
 
 def _check_partition(queue: Queue, partition: str | None) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -41,6 +42,7 @@ from operon.store import attempts
 from operon.store import checkpoints
 from operon.store import claims
 from operon.store.attempts import Past
+from operon.store.checkpoints import Lease
 from operon.store.checkpoints import Record
 from operon.store.claims import Claimed
 from operon.store.finishes import Finish
@@ -175,25 +177,32 @@ def activate(
     return run
 
 
-def release(run: ActiveRun, *, after: timedelta = timedelta(0)) -> None:
+def release(run: ActiveRun) -> None:
     """Give *run* back to its queue, if its row is there and still ours.
 
     If the database does not answer, the heartbeat finds the run later.
     """
-    if run.unstarted:
-        return
-    services = run.services
-    try:
-        with services.database.transaction() as connection:
-            claims.release(
-                connection,
-                services.database.backend,
-                run.lease,
-                clock=services.clock,
-                after=after,
-            )
-    except exc.SQLAlchemyError:
-        return
+    if not run.unstarted:
+        with suppress(exc.SQLAlchemyError):
+            give_back(run.services, run.lease)
+
+
+def give_back(
+    services: Services, lease: Lease, *, after: timedelta = timedelta(0)
+) -> None:
+    """Give the run of *lease* back to its queue *after* that time, if it still holds.
+
+    Raises:
+        SQLAlchemyError: It is not given back now; the heartbeat finds the run later.
+    """
+    with services.database.transaction() as connection:
+        claims.release(
+            connection,
+            services.database.backend,
+            lease,
+            clock=services.clock,
+            after=after,
+        )
 
 
 def _problem(

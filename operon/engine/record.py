@@ -75,10 +75,9 @@ def _await_lease(run: ActiveRun) -> None:
     Only for liveness, so that work is not done in vain: the fence alone is safe.
     But an activity that the new holder has recorded should not happen once more.
     """
-    if not run.services.may_begin():
-        patience = RunPatience(run)
-        while not run.services.may_begin():
-            patience.wait(Rejected(Fault.AWAY, sent=False))
+    patience = RunPatience(run)
+    while not run.services.may_begin():
+        patience.wait(Rejected(Fault.AWAY, sent=False))
     run.heed()
 
 
@@ -135,9 +134,7 @@ class Checkpointing:
         """Send it as part of the transaction of *connection*."""
         run = self._run
         open_from = run.open_from(self.recorded.position)
-        outcome = self.recorded
-        if open_from is not None:
-            outcome = replace(outcome, open_from=open_from)
+        outcome = replace(self.recorded, open_from=open_from)
         finished_at = checkpoints.record(
             connection,
             run.services.database.backend,

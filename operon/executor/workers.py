@@ -24,11 +24,11 @@ from operon.engine.execution import NOTHING
 from operon.engine.execution import Recollection
 from operon.engine.execution import activate
 from operon.engine.execution import attend
+from operon.engine.execution import give_back
 from operon.engine.execution import load
 from operon.engine.services import Services
 from operon.executor.threads import Threads
 from operon.hooks import Point
-from operon.store import claims
 from operon.store.checkpoints import Lease
 from operon.store.claims import Claimed
 
@@ -132,7 +132,7 @@ class Workers:
             if self.services.active.enter(each.id):
                 self._begin(_Work(each, before.get(each.id, NOTHING), now))
             else:
-                self.release(each.lease)
+                self._release(each.lease)
         return len(claimed)
 
     def give_back(self) -> None:
@@ -155,18 +155,9 @@ class Workers:
             self._reserve.clear()
         self._release_all(late)
 
-    def release(self, lease: Lease, *, after: timedelta = timedelta(0)) -> None:
-        """Give the run of *lease* back to its queue; if it cannot be, it is found."""
-        services = self.services
+    def _release(self, lease: Lease, *, after: timedelta = timedelta(0)) -> None:
         try:
-            with services.database.transaction() as connection:
-                claims.release(
-                    connection,
-                    services.database.backend,
-                    lease,
-                    clock=services.clock,
-                    after=after,
-                )
+            give_back(self.services, lease, after=after)
         except exc.SQLAlchemyError as error:
             _logger.warning("run %r could not be released: %s", lease.run_id, error)
 
@@ -201,7 +192,7 @@ class Workers:
                 attend(run)
         except BaseException:
             _logger.exception("run %r was left: the body ended the thread", claimed.id)
-            self.release(claimed.lease, after=timedelta(seconds=1))
+            self._release(claimed.lease, after=timedelta(seconds=1))
         finally:
             self.services.active.leave(claimed.id)
 
@@ -225,7 +216,7 @@ class Workers:
 
     def _release_all(self, late: Iterable[_Work]) -> None:
         for each in late:
-            self.release(each.claimed.lease)
+            self._release(each.claimed.lease)
             self.services.active.leave(each.claimed.id)
 
 

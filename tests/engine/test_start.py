@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import exc
 from sqlalchemy import select
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -497,3 +498,23 @@ def test_two_values_of_equal_decoded_input_are_one_run(operon):
     with pytest.raises(RunConflictError):
         operon.run(Prices(2.0), id="r")
     assert operon.run(Prices(1.0), id="r") == 1.0
+
+
+def test_a_run_whose_row_is_refused_executes_nothing_and_can_be_asked_for_again(
+    make_operon, postgres_database
+):
+    operon = make_operon(postgres_database.url)
+    create_shop(operon.engine, "book")
+    operon.list_runs()  # the tables are there
+    with operon.engine.begin() as connection:
+        rule = "ADD CONSTRAINT none CHECK (workflow <> 'ThreeSteps')"
+        connection.execute(text(f"ALTER TABLE operon_runs {rule}"))
+
+    with pytest.raises(exc.IntegrityError, match="none"):
+        operon.run(ThreeSteps("book"), id="r")
+
+    assert (count(operon), operon.find_run("r")) == (0, None)
+    with operon.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE operon_runs DROP CONSTRAINT none"))
+    operon.run(ThreeSteps("book"), id="r")
+    assert operon.get_run("r").status == "succeeded"

@@ -234,7 +234,7 @@ class Shape(UserDefinedType):
 
     @property
     def python_type(self):
-        raise NotImplementedError
+        raise NotImplementedError  # as SQLAlchemy's own types do that have none
 
 
 class Odd(Base):

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import generators
 from sqlalchemy import create_engine
 from sqlalchemy import make_url
 from sqlalchemy import text
@@ -167,6 +168,24 @@ def test_a_pipeline_of_many_segments_is_one_round_trip(proxy, url):
 
         assert proxy.round_trips == 1
     assert len(proxy.statements) == 500
+
+
+def test_what_is_sent_without_waiting_is_one_round_trip(proxy, url):
+    with connect(url, "extended", autocommit=True) as connection:
+        pgconn = connection.pgconn
+        pgconn.enter_pipeline_mode()
+        proxy.reset()
+        for _ in range(300):
+            pgconn.send_query_params(b"SELECT 1", [])
+            pgconn.pipeline_sync()  # the server may answer at once
+            pgconn.send_query_params(b"SELECT 2", [])
+            pgconn.pipeline_sync()
+            for _ in range(2):
+                assert connection.wait(generators.fetch_many(pgconn))
+                assert connection.wait(generators.fetch_many(pgconn))
+        pgconn.exit_pipeline_mode()
+
+        assert proxy.round_trips == 300
 
 
 def test_fetching_inside_a_pipeline_is_a_round_trip(proxy, url):
