@@ -66,12 +66,23 @@ class Operon(Reading, Operating, Mailing, Planning):
         database: "str | URL | Engine | sessionmaker[Any] | None" = None,
         **options: Unpack[Options],
     ) -> None:
-        self._settings = settings(options)
-        engine, factory = connect(database, self._settings)
-        self._process = Process(engine, factory, self._settings, self)
         self._rules = {}
-        self._is_launched = False
-        self._process.made()  # refuses an unfit database here, not at the first run
+        self._own = self._made(database, settings(options))
+
+    @property
+    def _process(self) -> Process:
+        return self._own
+
+    def _made(
+        self,
+        database: "str | URL | Engine | sessionmaker[Any] | None",
+        settings: Settings,
+    ) -> Process:
+        """Return what this Operon has in this process; an unfit database is refused."""
+        engine, factory = connect(database, settings)
+        process = Process(engine, factory, settings, self)
+        process.made()
+        return process
 
     @property
     def engine(self) -> Engine:
@@ -81,7 +92,7 @@ class Operon(Reading, Operating, Mailing, Planning):
     @property
     def settings(self) -> Settings:
         """How this Operon behaves."""
-        return self._settings
+        return self._process.settings
 
     @property
     def queues(self) -> list[str]:
@@ -89,7 +100,7 @@ class Operon(Reading, Operating, Mailing, Planning):
 
         `default`, the settings' queues, and those of the declared workflows.
         """
-        return list(known_queues(self._settings))
+        return list(known_queues(self.settings))
 
     def run(
         self,
@@ -242,7 +253,7 @@ class Operon(Reading, Operating, Mailing, Planning):
             declared.resolve()
         ready = self._process.ready()
         self._store_plans()
-        self._is_launched = True
+        self._process.is_launched = True
         ready.executor.launch(self.queues)
 
     def shutdown(self, timeout: timedelta = timedelta(seconds=30)) -> None:
@@ -251,7 +262,6 @@ class Operon(Reading, Operating, Mailing, Planning):
         Whatever still executes after *timeout* is left to its lease. A later use of
         this object begins anew, as another executor.
         """
-        self._is_launched = False
         self._process.shut_down(timeout)
 
     def results(self) -> Results:
@@ -271,5 +281,5 @@ class Operon(Reading, Operating, Mailing, Planning):
             parent=None if place is None else place.current,
             default_id=new_id if place is None else place.derived_id,
             payloads=self._process.made().services.payloads,
-            code_version=self._settings.code_version,
+            code_version=self.settings.code_version,
         )

@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
@@ -24,6 +26,8 @@ from operon.hooks import Probe
 from operon.hooks import unobserved
 from operon.queue import Queue
 from operon.queue import as_queue
+
+Surroundings = Callable[[], AbstractContextManager[Any]]
 
 
 class Options(TypedDict, total=False):
@@ -55,6 +59,10 @@ class Options(TypedDict, total=False):
     """The queues served besides `default`, once launched, with their limits."""
     retention: timedelta | None
     """How long ended runs are kept; for ever by default."""
+    answer_retention: timedelta | None
+    """How long the answers to requests with an idempotency key are; 7 days."""
+    key_retention: timedelta | None
+    """How long their keys are remembered, and refused for other requests; 90 days."""
     codec: PayloadCodec | None
     """Compresses or encrypts stored values."""
     payload_warn: int | None
@@ -69,6 +77,11 @@ class Options(TypedDict, total=False):
     """Tells the time and waits; tests turn it."""
     probe: Probe | None
     """Called at the engine's named points; tests crash there."""
+    surroundings: Surroundings | None
+    """Makes what every body, step and activity is called within: a context manager.
+
+    A Flask application's `app_context`, for example; by default nothing.
+    """
 
 
 ISOLATION_LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
@@ -91,6 +104,8 @@ class Settings:
     inline_wait: timedelta = timedelta(seconds=1)
     queues: tuple[str | Queue, ...] = ()
     retention: timedelta | None = None
+    answer_retention: timedelta = timedelta(days=7)
+    key_retention: timedelta = timedelta(days=90)
     payload_warn: int = 1024 * 1024
     payload_max: int = 16 * 1024 * 1024
     code_version: str | None = None
@@ -98,6 +113,9 @@ class Settings:
     codec: PayloadCodec | None = field(default=None, metadata={"environment": False})
     clock: Clock = field(default_factory=SystemClock, metadata={"environment": False})
     probe: Probe = field(default=unobserved, metadata={"environment": False})
+    surroundings: Surroundings = field(
+        default=nullcontext, metadata={"environment": False}
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -134,6 +152,12 @@ class Settings:
         _refuse_unless(inline, "inline_wait", self.inline_wait, cure)
         kept = self.retention is None or self.retention > timedelta(0)
         _refuse_unless(kept, "retention", self.retention, "use a positive duration")
+        answers, keys = self.answer_retention, self.key_retention
+        kept = timedelta(0) < answers
+        cure = "use a positive duration"
+        _refuse_unless(kept, "answer_retention", answers, cure)
+        cure = "use one that is no shorter than answer_retention"
+        _refuse_unless(answers <= keys, "key_retention", keys, cure)
         _refuse_twins([as_queue(each).name for each in self.queues])
         holds = self.payload_max >= _LEAST_PAYLOAD
         cure = f"use at least {_LEAST_PAYLOAD} bytes"
@@ -153,7 +177,7 @@ def settings(given: Options, environment: Mapping[str, str] = os.environ) -> Set
         name = f"OPERON_{each.name.upper()}"
         readable = each.metadata.get("environment", True)
         if readable and each.name not in values and name in environment:
-            values[each.name] = _parsed(name, environment[name], each.type)
+            values[each.name] = parsed(name, environment[name], each.type)
     return Settings(**values)
 
 
@@ -174,7 +198,12 @@ def database_url(environment: Mapping[str, str] = os.environ) -> str:
     )
 
 
-def _parsed(name: str, text: str, annotation: Any) -> Any:
+def parsed(name: str, text: str, annotation: Any) -> Any:
+    """Return the value of the setting *name* that *text* means.
+
+    Raises:
+        ConfigurationError: It means none.
+    """
     parse = _PARSERS[str(getattr(annotation, "__name__", annotation))]
     try:
         return parse(text)

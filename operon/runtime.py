@@ -24,6 +24,7 @@ from operon.engine.guard import watch
 from operon.engine.patience import insist
 from operon.engine.services import Services
 from operon.executor.executor import Executor
+from operon.executor.retention import Keeping
 from operon.handle import Controls
 from operon.handle import Handle
 from operon.ids import new_id
@@ -67,6 +68,7 @@ def compose(
         payloads=payloads,
         clock=clock,
         probe=settings.probe,
+        surroundings=settings.surroundings,
         executor=new_id(),
         isolation=settings.isolation,
         patience=settings.database_patience,
@@ -84,7 +86,7 @@ def compose(
         results,
         heartbeat=settings.heartbeat,
         notifies=can_be_sent(database.backend) and settings.pooler is None,
-        retention=settings.retention,
+        keeping=Keeping.of(settings),
     )
     return Runtime(settings, services, results, executor)
 
@@ -137,9 +139,11 @@ class Process:
         controls: Controls,
     ) -> None:
         self.engine = engine
+        self.settings = settings
+        self.is_launched = False
+        """Whether it executes started runs, or will once the launch is over."""
         self._controls = controls
         self._factory = factory
-        self._settings = settings
         self._mutex = threading.Lock()
         self._made: Runtime | None = None
         self._ready: Runtime | None = None
@@ -150,7 +154,7 @@ class Process:
         with self._mutex:
             if self._made is None:
                 self._made = compose(
-                    self.engine, self._factory, self._settings, self._controls
+                    self.engine, self._factory, self.settings, self._controls
                 )
             return self._made
 
@@ -167,13 +171,14 @@ class Process:
             insist(
                 services.clock,
                 services.patience,
-                lambda: ensure_schema(self.engine, self._settings),
+                lambda: ensure_schema(self.engine, self.settings),
             )
             self._ready = made
         return self._ready
 
     def shut_down(self, timeout: timedelta) -> None:
         """Stop what runs; a later use begins anew, as another executor."""
+        self.is_launched = False
         with self._mutex:
             made, self._made, self._ready = self._made, None, None
         if made is not None:
@@ -184,6 +189,7 @@ class Process:
         """Forget, in a forked child, what belongs to the parent."""
         self._mutex = threading.Lock()
         self._made = self._ready = None
+        self.is_launched = False
         self.engine.dispose(close=False)
 
 

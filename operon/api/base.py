@@ -8,7 +8,6 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from operon.api.afterwards import after_commit
-from operon.config import Settings
 from operon.context import Place
 from operon.context import frame
 from operon.engine.patience import insist
@@ -23,8 +22,10 @@ T = TypeVar("T")
 class Part:
     """A part of the API; all parts of one Operon share its process."""
 
-    _settings: Settings
-    _process: Process
+    @property
+    def _process(self) -> Process:
+        """What it has in this process."""
+        raise NotImplementedError
 
     def _ready(self) -> Runtime:
         return self._process.ready()

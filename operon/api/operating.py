@@ -18,7 +18,9 @@ from operon.control import Wish
 from operon.engine.services import Services
 from operon.errors import MisuseError
 from operon.errors import RunError
+from operon.executor.retention import Keeping
 from operon.executor.retention import Purged
+from operon.executor.retention import prune_all
 from operon.executor.retention import purge_all
 from operon.handle import Handle
 from operon.status import LIVE
@@ -190,7 +192,8 @@ class Operating(Part):
         Kept are live runs and their children, the first run of a live chain, and
         runs that rows of the application refer to. Each batch is one transaction: a
         purge that is cut in half has removed whole runs, and goes on when called
-        again.
+        again. Answers and keys of requests that the settings do not keep any longer
+        are dropped as well.
 
         Args:
             older_than: Counted from the end of a run.
@@ -210,6 +213,7 @@ class Operating(Part):
                 "operon.purge", f"was given batch={batch}", cure="use 1 or more"
             )
         services = self._ready().services
+        prune_all(services, Keeping.of(self._process.settings), batch=batch)
         return purge_all(services, older_than, batch=batch, progress=progress)
 
     def _grant(self, wish: Wish, session: Session | None, called: str) -> None:

@@ -49,7 +49,6 @@ class Planning(Part):
     """Queues and schedules, as operators see them."""
 
     _rules: dict[str, Rule]
-    _is_launched: bool
 
     def pause_queue(self, name: str) -> None:
         """Let nothing be claimed from the queue *name*; it still accepts runs.
@@ -160,7 +159,7 @@ class Planning(Part):
                 "is declared already, with another rule",
                 cure="give one of them another name=",
             )
-        if self._is_launched:
+        if self._process.is_launched:
             self._store_plans()
         return rule.name
 
@@ -232,7 +231,7 @@ class Planning(Part):
 
         def write(connection: Connection) -> None:
             services.database.hurry(connection)  # the next launch says it again
-            known, spoken = services.queues(), self._settings.queues
+            known, spoken = services.queues(), self._process.settings.queues
             queues.declare(
                 connection,
                 backend,

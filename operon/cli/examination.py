@@ -19,6 +19,7 @@ from operon.cli.diagnosis import ok
 from operon.cli.diagnosis import problem
 from operon.cli.loading import AppName
 from operon.cli.loading import load
+from operon.cli.loading import operon_of
 from operon.cli.wording import count
 from operon.connect import lease_of
 from operon.errors import OperonError
@@ -50,7 +51,7 @@ def _examine_app(name: AppName) -> tuple[Finding, Operon | None]:
     """Load the application and resolve what it declares, as a launch would."""
     check, app = "application", None
     try:
-        app = load(name)
+        app = operon_of(name, load(name))
         for declared in registry.all_declared():
             declared.resolve()
     except OperonError as error:

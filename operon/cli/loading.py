@@ -1,4 +1,4 @@
-"""Finding the application: the `Operon` that `module:attr` names.
+"""Finding the application that `module:attr` names: an `Operon`, or one of Flask.
 
 This file knows where the name may stand and how Python imports; it must not know
 what is done with the application.
@@ -61,12 +61,12 @@ def name_given(
     return _name_in_project(here)
 
 
-def load(name: AppName) -> Operon:
-    """Import the module of *name* and return the application in it.
+def load(name: AppName) -> Any:
+    """Import the module of *name* and return what it names there.
 
     Raises:
-        ConfigurationError: There is no such module or attribute, it is no `Operon`,
-            or importing or making it raised.
+        ConfigurationError: There is no such module or attribute, or importing or
+            making it raised.
     """
     form = _FORM.fullmatch(name.spec)
     if form is None:
@@ -77,7 +77,27 @@ def load(name: AppName) -> Operon:
     found = _find(name, _import(name, form["module"]), form["attr"])
     if form["call"]:
         found = _guarded(name, "cannot be made", found)
-    return _checked(name, found)
+    return found
+
+
+def operon_of(name: AppName, found: Any) -> Operon:
+    """Return *found* itself, or the Operon of the Flask application that it is.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if isinstance(found, Operon):
+        return found
+    extensions = getattr(found, "extensions", None)
+    own = extensions.get("operon") if isinstance(extensions, dict) else None
+    if isinstance(own, Operon):
+        return own
+    cure = "name an instance of operon.Operon, or a Flask application that has one"
+    if callable(found) and not isinstance(found, type) and extensions is None:
+        cure = f"write {name.spec.removesuffix('()')}() if it makes the Operon"
+    raise ConfigurationError(
+        name.subject, f"is of type {type(found).__qualname__}, no Operon", cure=cure
+    )
 
 
 def _name_in_project(here: Path) -> AppName | None:
@@ -137,17 +157,6 @@ def _find(name: AppName, module: Any, attr: str) -> Any:
             f"is not there: {error}",
             cure="name the attribute that holds the Operon, as module:attr",
         ) from error
-
-
-def _checked(name: AppName, found: Any) -> Operon:
-    if isinstance(found, Operon):
-        return found
-    cure = "name an instance of operon.Operon"
-    if callable(found) and not isinstance(found, type):
-        cure = f"write {name.spec.removesuffix('()')}() if it makes the Operon"
-    raise ConfigurationError(
-        name.subject, f"is of type {type(found).__qualname__}, no Operon", cure=cure
-    )
 
 
 def _guarded(name: AppName, problem: str, action: Callable[[], Any]) -> Any:

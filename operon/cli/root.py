@@ -12,10 +12,12 @@ from operon.cli.doctor import doctor
 from operon.cli.executor import executor
 from operon.cli.executors import executors
 from operon.cli.migrate import migrate
+from operon.cli.openapi import openapi
 from operon.cli.queues import queues
 from operon.cli.runs import runs
 from operon.cli.schedules import schedules
 from operon.cli.target import app_option
+from operon.cli.token import token
 from operon.errors import OperonError
 
 
@@ -37,7 +39,17 @@ def operon() -> None:
     """Durable workflows on your own database."""
 
 
-for _command in (migrate, executor, executors, runs, queues, schedules, doctor):
+for _command in (
+    migrate,
+    executor,
+    executors,
+    runs,
+    queues,
+    schedules,
+    openapi,
+    token,
+    doctor,
+):
     operon.add_command(_command)
 
 

@@ -5,9 +5,11 @@ pyproject.toml; at each of them a database URL wins over an application.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from operon.app import Operon
 from operon.cli.loading import AppName
 from operon.cli.loading import load
 from operon.cli.loading import name_given
+from operon.cli.loading import operon_of
+from operon.errors import ConfigurationError
 from operon.errors import DatabaseUnavailableError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,7 +53,8 @@ def app_option(command: F) -> F:
         metavar="MODULE:ATTR",
         expose_value=False,
         callback=_remember,
-        help="The application: an Operon, or module:factory() that makes one "
+        help="The application: an Operon, a Flask application that has one, or "
+        "module:factory() that makes it "
         "[env: OPERON_APP; pyproject.toml: tool.operon.app].",
     )(command)
 
@@ -79,8 +84,29 @@ def application() -> Generator[Operon, None, None]:
         ConfigurationError: The one that is named cannot be loaded.
         ClickException: Its database cannot be used.
     """
-    with _closing(_load(otherwise=_NO_APP)) as operon:
+    with _loaded(otherwise=_NO_APP) as operon:
         yield operon
+
+
+def flask_application() -> Any:
+    """Return the Flask application that is named, or that `flask` is called for.
+
+    Raises:
+        UsageError: None is named.
+        ConfigurationError: The one that is named cannot be loaded, or is no Flask
+            application.
+    """
+    name = find_app()
+    found = _served_by_flask() if name is None else load(name)
+    if name is not None and not hasattr(found, "app_context"):
+        raise ConfigurationError(
+            name.subject,
+            f"is of type {type(found).__qualname__}, no Flask application",
+            cure="name the application that serves the endpoints",
+        )
+    if found is None:
+        raise click.UsageError(_NO_APP, click.get_current_context())
+    return found
 
 
 @contextmanager
@@ -97,11 +123,12 @@ def database(*, making: bool = False) -> Generator[Operon, None, None]:
     """
     url = find_url()
     if url is None:
-        operon = _load(otherwise=NO_DATABASE)
-    else:
-        operon = Operon(url, migrate="verify", database_patience=timedelta(0))
-        if not making:
-            _refuse_missing(operon.engine.url)
+        with _loaded(otherwise=NO_DATABASE) as operon:
+            yield operon
+        return
+    operon = Operon(url, migrate="verify", database_patience=timedelta(0))
+    if not making:
+        _refuse_missing(operon.engine.url)
     with _closing(operon):
         yield operon
 
@@ -131,11 +158,28 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(getattr(error, "orig", None) or error).split())
 
 
-def _load(*, otherwise: str) -> Operon:
+@contextmanager
+def _loaded(*, otherwise: str) -> Generator[Operon, None, None]:
+    """Yield the Operon of the application, within that if it is Flask's."""
     name = find_app()
-    if name is None:
+    found = _served_by_flask() if name is None else load(name)
+    if found is None:
         raise click.UsageError(otherwise, click.get_current_context())
-    return load(name)
+    named = AppName("app", "flask", ()) if name is None else name
+    operon = operon_of(named, found)
+    within = nullcontext() if found is operon else found.app_context()
+    with within, _closing(operon):
+        yield operon
+
+
+def _served_by_flask() -> Any:
+    """Return the application that the `flask` command is called for, if it is."""
+    if "flask" not in sys.modules:
+        return None
+    from flask.cli import ScriptInfo  # noqa: PLC0415 - only the flask command needs it
+
+    info = click.get_current_context().find_object(ScriptInfo)
+    return None if info is None else info.load_app()
 
 
 def _refuse_missing(url: URL) -> None:

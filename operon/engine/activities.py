@@ -79,7 +79,7 @@ def attempt_activity(run: ActiveRun, call: Call, this: Try) -> Record:
 def _call(run: ActiveRun, call: Call, frame: ActivityFrame) -> Any:
     timeout = call.operation.timeout
     if timeout is None:
-        with entered(frame):
+        with run.services.surroundings(), entered(frame):
             return call.outside()
     return _call_within(run, call, frame, timeout)
 
@@ -101,7 +101,7 @@ def _call_within(
 
     def work() -> None:
         try:
-            with entered(frame):
+            with run.services.surroundings(), entered(frame):
                 result.value = call.outside()
         except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
             result.error = error

@@ -146,7 +146,7 @@ def play(run: ActiveRun) -> Finish:
         ControlFlow: The claim ended before the body did.
     """
     try:
-        with entered(BodyFrame(run)):
+        with run.services.surroundings(), entered(BodyFrame(run)):
             value = _call_body(run)
     except ControlFlow:
         run.join()

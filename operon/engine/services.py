@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
@@ -86,6 +87,8 @@ class Services:
     payloads: Payloads
     clock: Clock
     probe: Probe
+    surroundings: Callable[[], AbstractContextManager[Any]]
+    """Makes what every body, step and activity is called within."""
     executor: str
     """This process's id as a holder of runs."""
     isolation: str

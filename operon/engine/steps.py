@@ -86,7 +86,8 @@ def perform(
     run: ActiveRun, unit: UnitOfWork, call: Call, current: CurrentRun
 ) -> Record:
     """Call the step's function in *unit* and flush; return what is to be recorded."""
-    with entered(StepFrame(current, unit.session)):
+    frame = StepFrame(current, unit.session)
+    with run.services.surroundings(), entered(frame):
         value = call.in_session(unit.session)
     run.services.probe(Point.BODY_DONE, run.run_id)
     unit.session.flush()

@@ -30,6 +30,7 @@ from operon.executor.notifier import Notifier
 from operon.executor.peers import Peers
 from operon.executor.planner import Planner
 from operon.executor.process import this_process
+from operon.executor.retention import Keeping
 from operon.executor.retention import Retention
 from operon.executor.workers import Workers
 from operon.registry import Declared
@@ -58,7 +59,7 @@ class Executor:
         *,
         heartbeat: timedelta,
         notifies: bool,
-        retention: timedelta | None,
+        keeping: Keeping,
     ) -> None:
         self.services = services
         self.results = results
@@ -70,7 +71,7 @@ class Executor:
             self._heartbeat,
             Workers(services, services.threads),
             Planner(services),
-            Retention(services, retention),
+            Retention(services, keeping),
             queues=(),
         )
         self.notifier = Notifier(services, self._hear, enabled=notifies)

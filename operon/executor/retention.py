@@ -1,4 +1,7 @@
-"""Retention: removing what ended long ago, batch by batch, on demand or by itself."""
+"""Retention: removing what is old, batch by batch, on demand or by itself.
+
+Runs that ended long ago, and the answers and keys of requests made long ago.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,14 +9,38 @@ from dataclasses import field
 from datetime import datetime
 from datetime import timedelta
 from functools import partial
+from typing import Self
 
+from operon.config import Settings
 from operon.engine.patience import insist
 from operon.engine.services import Services
 from operon.store import purge
+from operon.store import requests
 from operon.store import schedules
 
-_BATCH = 500  # runs in one transaction
+_BATCH = 500  # runs, or requests, in one transaction
 _PAUSE = 3600.0  # seconds between two purges that happen by themselves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """How long what is kept."""
+
+    runs: timedelta | None
+    """From their end; None for ever."""
+    answers: timedelta
+    """From the request."""
+    keys: timedelta
+    """From the request, for refusing the key to others."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return what *settings* say."""
+        return cls(
+            runs=settings.retention,
+            answers=settings.answer_retention,
+            keys=settings.key_retention,
+        )
 
 
 @dataclass(frozen=True)
@@ -46,31 +73,52 @@ def purge_all(
         progress(removed + referenced, max(total, removed + referenced))
 
 
+def prune_all(services: Services, keeping: Keeping, *, batch: int = _BATCH) -> None:
+    """Drop the answers and keys of requests that are older than what is kept."""
+    prune = partial(_prune, services, keeping, batch)
+    while insist(services.clock, services.patience, prune):
+        pass
+
+
 @dataclass
 class Retention:
     """Purges by itself: a batch now and then, so that nothing else waits for it."""
 
     services: Services
-    keep: timedelta | None
-    """How long ended runs are kept; None for ever."""
+    keeping: Keeping
     _at: float = field(default=float("-inf"))
+    _prunes: bool = False
     _before: datetime | None = None
     _after: str | None = None
 
     def round(self) -> None:
-        """Remove one batch, if a purge is under way or due."""
-        if self.keep is None:
-            return
+        """Remove one batch of each, if a purge is under way or due."""
         now = self.services.clock.monotonic()
-        if self._before is None:
-            if now - self._at < _PAUSE:
-                return
-            self._at = now
-            self._before, _ = _begin(self.services, self.keep)
-        done = _remove(self.services, self._before, self._after, _BATCH)
-        self._after = done.last
-        if done.last is None:
-            self._before = None
+        if self._before is None and not self._prunes and now - self._at >= _PAUSE:
+            self._at, self._prunes = now, True
+            if self.keeping.runs is not None:
+                self._before, _ = _begin(self.services, self.keeping.runs)
+        if self._prunes:
+            self._prunes = _prune(self.services, self.keeping, _BATCH)
+        if self._before is not None:
+            done = _remove(self.services, self._before, self._after, _BATCH)
+            self._after = done.last
+            self._before = None if done.last is None else self._before
+
+
+def _prune(services: Services, keeping: Keeping, limit: int) -> bool:
+    """Prune a batch of requests; tell whether there may be more."""
+    database = services.database
+    with database.transaction() as connection:
+        changed = requests.prune(
+            connection,
+            database.backend,
+            answers=keeping.answers,
+            keys=keeping.keys,
+            most=limit,
+            clock=services.clock,
+        )
+    return changed >= limit
 
 
 def _begin(services: Services, older_than: timedelta) -> tuple[datetime, int]:

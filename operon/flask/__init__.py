@@ -11,7 +11,8 @@ app.register_blueprint(api, url_prefix="/api")
 """
 
 from operon.flask.blueprint import OperonBlueprint
+from operon.flask.extension import Operon
 from operon.flask.problem import Refused
 from operon.flask.tokens import JWTIssuer
 
-__all__ = ["JWTIssuer", "OperonBlueprint", "Refused"]
+__all__ = ["JWTIssuer", "Operon", "OperonBlueprint", "Refused"]

@@ -166,23 +166,23 @@ def prune(
     connection: Connection,
     backend: Backend,
     *,
-    bodies: timedelta,
-    tombstones: timedelta,
+    answers: timedelta,
+    keys: timedelta,
     most: int,
     clock: Clock,
 ) -> int:
-    """Drop answers older than *bodies*, and rows older than *tombstones*.
+    """Drop answers older than *answers*, and rows older than *keys*.
 
     Returns:
         How many rows were changed; if *most*, there may be more.
     """
-    stale = _oldest(backend, bodies, most, clock, pruned=False)
+    stale = _oldest(backend, answers, most, clock, pruned=False)
     emptied = connection.execute(
         update(REQUESTS)
         .where(_is_one_of(stale))
         .values(status=None, headers=None, body=None, pruned_at=backend.now(clock))
     )
-    dead = _oldest(backend, tombstones, most, clock, pruned=True)
+    dead = _oldest(backend, keys, most, clock, pruned=True)
     gone = connection.execute(delete(REQUESTS).where(_is_one_of(dead)))
     return emptied.rowcount + gone.rowcount
 

@@ -143,8 +143,8 @@ def test_answers_are_dropped_before_keys_are(connection, clock):
         changed = requests.prune(
             connection,
             backend,
-            bodies=timedelta(days=7),
-            tombstones=timedelta(days=90),
+            answers=timedelta(days=7),
+            keys=timedelta(days=90),
             most=10,
             clock=clock,
         )
