@@ -3,9 +3,11 @@
 import hashlib
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from typing import cast
 
 from operon.arguments import checked_duration
 from operon.arguments import checked_text
@@ -15,6 +17,7 @@ from operon.codec import Undecodable
 from operon.codec import type_codec
 from operon.context import CurrentRun
 from operon.errors import MisuseError
+from operon.errors import RoleMissingError
 from operon.errors import RunConflictError
 from operon.ids import checked_id
 from operon.models import WorkflowRun
@@ -138,6 +141,7 @@ def request(
     Raises:
         MisuseError: It cannot be started, or a value cannot be stored.
         DeclarationError: Its annotations cannot be resolved.
+        RoleMissingError: The principal may not have it run.
     """
     declared = declaration_of(workflow)
     declared.resolve()
@@ -167,8 +171,27 @@ def request(
         root_id=None if parent is None else parent.root_id or parent.run_id,
         code_version=code_version,
     )
+    refuse_unless_allowed(declared, new.id, new.principal)
     # a body never sees its caller's object, on the first pass as little as on replay
     return Request(declared, declared.decode(text), new)
+
+
+def refuse_unless_allowed(
+    declared: Declared, run_id: str, principal: Mapping[str, Any] | None
+) -> None:
+    """Refuse a run whose *principal* has none of the roles its workflow asks for.
+
+    Without a principal the program itself asks, which may everything.
+
+    Raises:
+        RoleMissingError: It is refused.
+    """
+    if not declared.roles or principal is None:
+        return
+    roles: object = principal.get("roles")
+    held = cast("Sequence[object]", roles) if isinstance(roles, list | tuple) else ()
+    if declared.roles.isdisjoint(each for each in held if isinstance(each, str)):
+        raise RoleMissingError(run_id, tuple(sorted(declared.roles)))
 
 
 def plain_values(name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -34,9 +34,11 @@ from operon.engine.turning import go_on
 from operon.engine.turning import suspend
 from operon.errors import DecodeError
 from operon.errors import ExecutorStoppedError
+from operon.errors import RoleMissingError
 from operon.errors import RunDeadError
 from operon.hooks import Point
 from operon.registry import Declared
+from operon.request import refuse_unless_allowed
 from operon.status import RunStatus
 from operon.store import attempts
 from operon.store import checkpoints
@@ -229,6 +231,10 @@ def _reason_to_die(
         run.workflow = declared.decode(text)
     except Undecodable as error:
         return DecodeError(f"the input of run {run.run_id!r}", error.reason)
+    try:
+        refuse_unless_allowed(declared, run.run_id, claimed.principal)
+    except RoleMissingError as error:
+        return error
     return None
 
 

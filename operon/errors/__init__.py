@@ -7,8 +7,8 @@ OperonError
 ├── MisuseError ── NoCurrentRunError · ActivityInStepError · CommitInStepError
 ├── RunError ── RunNotFoundError · RunConflictError · RunCancelledError
 │             · RunDeadError · RunTimeoutError · ResultTimeoutError
-│             · RetryRefusedError
-│             · ResumeRefusedError · LeaseLostError
+│             · RetryRefusedError · ResumeRefusedError
+│             · RoleMissingError · LeaseLostError
 ├── StepError ── StepTimeoutError · ResultNotSerializableError · RecordedError
 │              · NonDeterminismError
 ├── DatabaseUnavailableError · SchemaError · DecodeError
@@ -39,6 +39,7 @@ from operon.errors.run import LeaseLostError as LeaseLostError
 from operon.errors.run import ResultTimeoutError as ResultTimeoutError
 from operon.errors.run import ResumeRefusedError as ResumeRefusedError
 from operon.errors.run import RetryRefusedError as RetryRefusedError
+from operon.errors.run import RoleMissingError as RoleMissingError
 from operon.errors.run import RunCancelled as RunCancelled
 from operon.errors.run import RunCancelledError as RunCancelledError
 from operon.errors.run import RunConflictError as RunConflictError

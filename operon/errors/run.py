@@ -80,6 +80,25 @@ class RunDeadError(RunError):
         )
 
 
+class RoleMissingError(RunError):
+    """The workflow asks for a role, and whoever asks for the run has none of these.
+
+    Attributes:
+        roles: One of them is needed, in alphabetical order.
+    """
+
+    code = "role-missing"
+    roles: tuple[str, ...]
+
+    def __init__(self, run_id: str, roles: tuple[str, ...]) -> None:
+        super().__init__(
+            run_id,
+            f"needs one of the roles {', '.join(roles)}, and its principal has none",
+            hint="let somebody with such a role ask for it",
+            roles=roles,
+        )
+
+
 class RunTimeoutError(RunError):
     """The run's deadline passed before it had ended; its body was told to end."""
 

@@ -122,7 +122,7 @@ def test_a_token_that_is_issued_is_accepted(tmp_path, way):
     (tmp_path / "key").write_text(SECRET + "\n", encoding="utf-8")
     jwk = {"kty": "oct", "alg": "HS256", "k": "c" * 43, "kid": "one"}
     how = {
-        "environment": lambda *args: issue(*args),
+        "environment": issue,
         "file": lambda *args: issue(*args, "--key", str(tmp_path / "key"), key=None),
         "stdin": lambda *args: issue(*args, "--key", "-", key=None, stdin=SECRET),
         "jwk": lambda *args: issue(*args, key=json.dumps(jwk)),

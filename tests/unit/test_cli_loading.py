@@ -7,6 +7,7 @@ import pytest
 from operon import Operon
 from operon.cli.loading import load
 from operon.cli.loading import name_given
+from operon.cli.loading import operon_of
 from operon.errors import ConfigurationError
 
 MODULE = """
@@ -15,6 +16,8 @@ from operon import Operon
 
 operon = Operon("sqlite:///never_opened.db")
 shop = SimpleNamespace(operon=operon)
+
+flask_like = SimpleNamespace(extensions={"operon": operon})
 
 def create_operon():
     return operon
@@ -43,7 +46,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def found(spec):
-    return load(name_given(spec))
+    name = name_given(spec)
+    return operon_of(name, load(name))
 
 
 def refusal(spec):
@@ -54,8 +58,13 @@ def refusal(spec):
 
 @pytest.mark.parametrize(
     "spec",
-    ["given_app:operon", "given_app:shop.operon", "given_app:create_operon()"],
-    ids=["attribute", "dotted attribute", "factory"],
+    [
+        "given_app:operon",
+        "given_app:shop.operon",
+        "given_app:create_operon()",
+        "given_app:flask_like",
+    ],
+    ids=["attribute", "dotted attribute", "factory", "Flask application"],
 )
 def test_loads_the_application_from_the_working_directory(spec):
     assert isinstance(found(spec), Operon)
@@ -86,7 +95,7 @@ def test_something_else_than_an_operon_is_refused():
 
 def test_a_factory_that_raises_says_what_and_where(folder):
     assert (
-        f"cannot be made: LookupError: no settings ({folder / 'given_app.py'}, line 15)"
+        f"cannot be made: LookupError: no settings ({folder / 'given_app.py'}, line 17)"
         in refusal("given_app:stumble()")
     )
 
