@@ -13,7 +13,7 @@ from operon.errors import ConfigurationError
 
 _PREFIX = "OPERON_"
 _LAUNCH = "OPERON_LAUNCH"
-_OTHERS = {_LAUNCH, "OPERON_DATABASE_URL", "OPERON_APP"}
+OTHERS = {_LAUNCH, "OPERON_DATABASE_URL"}
 _FIELDS = {f"{_PREFIX}{each.name.upper()}": each for each in fields(Settings)}
 
 
@@ -25,13 +25,13 @@ def options_of(config: Mapping[str, Any]) -> Options:
     """
     found: dict[str, Any] = {}
     for name, value in config.items():
-        if not name.startswith(_PREFIX) or name in _OTHERS:
+        if not name.startswith(_PREFIX) or name in OTHERS:
             continue
         if name not in _FIELDS:
             raise ConfigurationError(
                 f"{name} in the application's configuration",
                 "is nothing that Operon can be told",
-                cure=f"use one of {', '.join(sorted({*_FIELDS, *_OTHERS}))}",
+                cure=f"use one of {', '.join(sorted({*_FIELDS, *OTHERS}))}",
             )
         option = _FIELDS[name]
         found[option.name] = _value(name, value, option.type)
