@@ -26,6 +26,7 @@ from operon.context import Frame
 from operon.context import frame
 from operon.engine.enqueueing import compare
 from operon.engine.flow import IdTaken
+from operon.engine.telling import start_told
 from operon.handle import Handle
 from operon.ids import new_id
 from operon.queue import DEFAULT_QUEUE
@@ -42,6 +43,7 @@ from operon.runtime import known_queues
 from operon.starting import refuse_in_run
 from operon.starting import start
 from operon.transaction import is_invocation
+from operon.workflow import declaration_of
 
 R = TypeVar("R")
 
@@ -227,11 +229,14 @@ class Operon(Reading, Operating, Mailing, Planning):
             principal=principal,
         )
         place = frame()
-        asked = self._request(workflow, options, place)
         if session is None and place is not None:
             session = place.session
-        services = self._process.ready().services
-        started = start(services, asked, on_conflict=on_conflict, session=session)
+        services = self._process.made().services
+        with start_told(services, declaration_of(workflow), queue) as told:
+            asked = self._request(workflow, options, place)
+            services = self._process.ready().services
+            started = start(services, asked, on_conflict=on_conflict, session=session)
+            told.run_id = started
         if session is None:
             services.tell_due()
         else:
@@ -275,11 +280,13 @@ class Operon(Reading, Operating, Mailing, Planning):
     def _request(
         self, workflow: Any, options: StartOptions, place: Frame | None
     ) -> Request:
+        services = self._process.made().services
         return request(
             workflow,
             options,
             parent=None if place is None else place.current,
             default_id=new_id if place is None else place.derived_id,
-            payloads=self._process.made().services.payloads,
+            payloads=services.payloads,
             code_version=self.settings.code_version,
+            trace=services.hooks.carry(),
         )

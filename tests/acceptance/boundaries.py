@@ -39,7 +39,7 @@ from operon import registry
 from operon import step
 from operon.engine import unit_of_work
 from operon.engine.guard import UNIT_OPTION
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import Attempt
 from operon.models import Checkpoint
 from operon.models import Event

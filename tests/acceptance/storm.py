@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from operon import Operon
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import WorkflowRun
 from operon.status import FINAL
 from tests.shop import ThreeSteps

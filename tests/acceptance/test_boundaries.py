@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from operon.clock import SystemClock
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
 from tests import shop

@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 
 from operon import schema
 from operon.errors import RunCancelledError
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import ExecutorRecord
 from sample_app import catalogue
 from sample_app.app import create_operon

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
 from operon.status import RunStatus

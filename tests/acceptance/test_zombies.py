@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from operon import Workflow
 from operon import errors
 from operon import step
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import Checkpoint
 from operon.models import ExecutorRecord
 from operon.models import WorkflowRun

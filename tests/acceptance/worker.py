@@ -27,7 +27,7 @@ from operon import Workflow
 from operon import activity
 from operon import current
 from operon import step
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import WorkflowRun
 from tests import shop
 

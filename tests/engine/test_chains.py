@@ -19,7 +19,7 @@ from operon import step
 from operon.errors import MisuseError
 from operon.errors import RunCancelledError
 from operon.errors import RunDeadError
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import Checkpoint
 from operon.models import Message
 from operon.models import WorkflowRun

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from operon import errors
 from operon.engine.body import play
 from operon.engine.run import ActiveRun
-from operon.hooks import Point
+from operon.points import Point
 from operon.ids import new_id
 from operon.request import StartOptions
 from operon.request import request

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from operon import Operon
 from operon import Workflow
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import Message
 from operon.models import StreamItem
 from operon.models import WorkflowRun
