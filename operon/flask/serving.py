@@ -18,6 +18,8 @@ from flask import request as current_request
 from flask import url_for
 
 from operon.app import Operon
+from operon.errors import DatabaseUnavailableError
+from operon.errors import RunNotFoundError
 from operon.flask import answers
 from operon.flask.authentication import authenticate
 from operon.flask.endings import ending
@@ -35,9 +37,12 @@ from operon.flask.problem import Flaw
 from operon.flask.problem import Problem
 from operon.flask.strict_json import escaped
 from operon.flask.telling import told
+from operon.flask.telling import trace_of
+from operon.flask.telling import unavailable
 from operon.flask.tokens import Principal
 from operon.flask.tokens import TokenVerifier
 from operon.flask.work import Work
+from operon.flask.work import expired
 from operon.ids import new_id
 from operon.store.requests import Answer
 from operon.store.requests import RequestKey
@@ -89,8 +94,10 @@ class Serving:
             given = answer()
         except Problem as problem:
             given = answers.of_problem(problem, trace_id=trace_id)
-        except Exception:
-            _logger.exception("request %s failed", request_id)
+        except DatabaseUnavailableError as error:
+            given = answers.of_problem(unavailable(error), trace_id=trace_id)
+        except Exception as error:  # noqa: BLE001 - it is logged, and nobody's business
+            _logger.error("request %s failed:\n%s", request_id, trace_of(error))  # noqa: TRY400 - the traceback's own text has values
             broken = Problem(INTERNAL, "Tell us the trace id")
             given = answers.of_problem(broken, trace_id=trace_id)
         headers = {
@@ -99,7 +106,10 @@ class Serving:
             "Operon-Request-Id": request_id,
             "Operon-Trace-Id": trace_id,
         }
-        return Response(given.body, given.status, headers)
+        response = Response(given.body, given.status, headers)
+        if not given.body:
+            del response.headers["Content-Type"]  # Flask's own, of nothing
+        return response
 
     def _answer(
         self, request: Request, endpoint: Endpoint, path: Mapping[str, str]
@@ -117,7 +127,8 @@ class Serving:
         with told(endpoint):
             if endpoint.reads:
                 query = dict(request.args.lists())
-                return work.read(endpoint.parameters.from_query(path, query))
+                values = endpoint.parameters.from_query(path, query)
+                return work.read(values, principal)
             return self._write(request, work, path, data, principal)
 
     def _write(
@@ -136,17 +147,24 @@ class Serving:
             if isinstance(found, Answer):
                 return found
             return answers.repeated(self._of_run(request, work, found))
-        _refuse_query(request)
+        refuse_query(request)
         values = endpoint.parameters.from_body(path, value)
         if is_transaction(endpoint.declared):
             return work.transact(values, principal, key)
-        return self._of_run(request, work, work.start(values, principal, key))
+        run_id, is_first = work.start(values, principal, key)
+        given = self._of_run(request, work, run_id)
+        return given if is_first else answers.repeated(given)
 
     def _of_run(self, request: Request, work: Work, run_id: str) -> Answer:
         """Return what *run_id* has come to, or where to ask for it later."""
         wanted = preference_of(request, work.endpoint.wait, self.most_wait)
         results = work.runtime.results
-        given = ending(results, work.endpoint, run_id, wanted.wait)
+        try:
+            given = ending(results, work.endpoint, run_id, wanted.wait)
+        except DatabaseUnavailableError:  # it goes on when the database does
+            given = None
+        except RunNotFoundError:  # it was purged before its key
+            raise expired(run_id) from None
         if given is None:
             given = answers.still_going(run_id, location_of_run(run_id))
         return _preferring(given, wanted)
@@ -178,7 +196,7 @@ def _key(
         return None
     asked = Asked(
         method=endpoint.method,
-        route=endpoint.rule,
+        route=str(request.url_rule),  # two blueprints may have the same below theirs
         path={name: str(each) for name, each in path.items()},
         query=dict(request.args.lists()),
         media_type=request.mimetype,
@@ -187,7 +205,7 @@ def _key(
     return asked.under(key, principal)
 
 
-def _refuse_query(request: Request) -> None:
+def refuse_query(request: Request) -> None:
     """Refuse query parameters where there are none."""
     flaws = [
         Flaw(f"query/{escaped(name)}", "There is no such parameter")

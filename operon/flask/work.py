@@ -5,7 +5,11 @@ rows and the result of a transaction, or with the row of the run of a workflow. 
 any crash a request that is sent again finds its answer, or is the first.
 """
 
+from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Mapping
+from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -20,14 +24,19 @@ from operon.engine.faults import sqlstate_of
 from operon.engine.flow import ControlFlow
 from operon.engine.flow import IdTaken
 from operon.engine.patience import insist
+from operon.errors import DatabaseUnavailableError
+from operon.errors import MisuseError
 from operon.flask import answers
 from operon.flask.endpoint import Endpoint
 from operon.flask.problem import IN_PROGRESS
+from operon.flask.problem import INVALID
 from operon.flask.problem import KEY_REUSED
 from operon.flask.problem import RESULT_EXPIRED
 from operon.flask.problem import Problem
 from operon.flask.problem import Refused
+from operon.flask.telling import outcome_unknown
 from operon.flask.tokens import Principal
+from operon.flask.turns import turn
 from operon.ids import new_id
 from operon.request import Request
 from operon.request import StartOptions
@@ -63,10 +72,18 @@ class Work:
 
         return insist(self._services.clock, self._services.patience, read)
 
-    def read(self, values: Mapping[str, Any]) -> Answer:
-        """Return the answer of a read-only transaction, which leaves no trace."""
-        asked = self._request(values, None)
-        result = self.runtime.executor.read(asked.workflow, asked.new)
+    def read(self, values: Mapping[str, Any], principal: Principal | None) -> Answer:
+        """Return the answer of a read-only transaction, which leaves no trace.
+
+        Raises:
+            Problem: The transaction refuses it.
+            Exception: What else the transaction raised.
+        """
+        asked = self._request(values, principal)
+        try:
+            result = self.runtime.executor.read(asked.workflow, asked.new)
+        except Refused as refusal:
+            raise refusal.problem from None
         return answers.of_result(self.endpoint, result, None)
 
     def transact(
@@ -84,13 +101,10 @@ class Work:
         asked = self._request(values, principal)
         companion = None if key is None else _Keyed(self, key)
         try:
-            result = self.runtime.executor.transact(
-                asked.workflow, asked.new, companion
-            )
-        except _StillGoing:
-            raise Problem(
-                IN_PROGRESS, "Ask again in a moment", headers={"Retry-After": "1"}
-            ) from None
+            with self._alone(key):
+                result = self.runtime.executor.transact(
+                    asked.workflow, asked.new, companion
+                )
         except IdTaken:
             return self._found(key)
         except Refused as refusal:
@@ -104,27 +118,34 @@ class Work:
         values: Mapping[str, Any],
         principal: Principal | None,
         key: RequestKey | None,
-    ) -> str:
-        """Start a run, and write *key* in the same commit; return the run's id.
+    ) -> tuple[str, bool]:
+        """Start a run, and write *key* in the same commit.
 
-        The key that is taken already gives the run it stands for.
+        Returns:
+            The run's id, and whether this request has started it: a key that is taken
+            already gives the run it stands for.
+
+        Raises:
+            Problem: The same request is being worked on, or nobody knows whether the
+                run was started.
         """
         asked, services = self._request(values, principal), self._services
 
-        def write() -> None:
-            with services.database.transaction() as connection:
-                if key is not None:
-                    self.claim(connection, key, asked.new.id)
-                enqueue(services, connection, asked, "return")
+        def write(connection: Connection) -> None:
+            if key is not None:
+                self.claim(connection, key, asked.new.id)
+            enqueue(services, connection, asked, "return")
 
         try:
-            insist(services.clock, services.patience, write)
+            with self._alone(key):
+                self._commit(write)
         except exc.IntegrityError as error:
             if key is None or classify(error) is not Fault.TAKEN:
                 raise
-            return self._run_of(key)
+            run_id = self._run_of(key)
+            return run_id, run_id == asked.new.id
         services.tell_due()
-        return asked.new.id
+        return asked.new.id, True
 
     def replay(self, known: Known, key: RequestKey) -> Answer | str:
         """Return the answer of the same request, or the run that will tell it.
@@ -137,11 +158,7 @@ class Work:
         if known.answer is not None:
             return answers.repeated(known.answer)
         if known.is_pruned or known.run_id is None:
-            raise Problem(
-                RESULT_EXPIRED,
-                "It was done; what it came to is not kept any more",
-                run_id=known.run_id,
-            )
+            raise expired(known.run_id)
         return known.run_id
 
     def claim(
@@ -183,28 +200,89 @@ class Work:
         options = StartOptions(
             id=None, principal=None if principal is None else principal.as_json()
         )
-        return request(
-            self.endpoint.declared.make(values),
-            options,
-            parent=None,
-            default_id=new_id,
-            payloads=services.payloads,
-            code_version=services.code_version,
-        )
+        try:
+            return request(
+                self.endpoint.declared.make(values),
+                options,
+                parent=None,
+                default_id=new_id,
+                payloads=services.payloads,
+                code_version=services.code_version,
+            )
+        except MisuseError as error:
+            raise Problem(INVALID, "A value cannot be stored") from error
+
+    def _commit(self, write: Callable[[Connection], None]) -> None:
+        """Do *write* in a transaction of its own, in spite of a busy database.
+
+        Raises:
+            Problem: Nobody knows whether it was done.
+            DatabaseUnavailableError: It was not.
+        """
+        services, is_unknown = self._services, False
+
+        def once() -> None:
+            nonlocal is_unknown
+            is_sent = False
+            try:
+                with services.database.transaction() as connection:
+                    write(connection)
+                    is_sent = True  # as far as one can tell: COMMIT is next
+            except exc.SQLAlchemyError as error:
+                is_unknown |= is_sent and classify(error) is Fault.LOST
+                raise
+
+        try:
+            insist(services.clock, services.patience, once)
+        except DatabaseUnavailableError as error:
+            if is_unknown:
+                raise outcome_unknown() from error
+            raise
+
+    @contextmanager
+    def _alone(self, key: RequestKey | None) -> Generator[None, None, None]:
+        """Do within the block what *key* is for, while nobody else does.
+
+        Raises:
+            Problem: Somebody does, and for longer than one waits.
+        """
+        services = self._services
+        with ExitStack() as stack:
+            if key is not None and services.database.backend.name == "sqlite":
+                what = (services.database.engine, key.scope, key.key)
+                mine = turn(what, self.key_patience, services.clock)
+                try:
+                    stack.enter_context(mine)
+                except TimeoutError:
+                    raise _in_progress() from None
+            try:
+                yield
+            except _StillGoing:
+                raise _in_progress() from None
+
+    def _taken(self, key: RequestKey) -> Answer | str:
+        """Return what *key*, which is taken and never freed, stands for.
+
+        Raises:
+            Problem: It is another request's; or the database is away, but the work
+                was done.
+        """
+        try:
+            known = self.known(key)
+        except DatabaseUnavailableError as error:
+            raise outcome_unknown() from error
+        assert known is not None  # noqa: S101 - as said above
+        return self.replay(known, key)
 
     def _found(self, key: RequestKey | None) -> Answer:
         """Return the answer that somebody else's transaction has just recorded."""
-        known = None if key is None else self.known(key)
-        assert known is not None  # noqa: S101 - the key was taken, and is never freed
-        assert key is not None  # noqa: S101 - as above
-        found = self.replay(known, key)
+        assert key is not None  # noqa: S101 - without one nothing is taken
+        found = self._taken(key)
         assert isinstance(found, Answer)  # noqa: S101 - a transaction's is written with it
         return found
 
     def _run_of(self, key: RequestKey) -> str:
-        known = self.known(key)
-        assert known is not None  # noqa: S101 - the key was taken, and is never freed
-        found = self.replay(known, key)
+        found = self._taken(key)
         assert isinstance(found, str)  # noqa: S101 - a workflow's answer is its run
         return found
 
@@ -213,19 +291,25 @@ class Work:
         answer = answers.of_problem(refusal.problem)
         if key is None:
             return answer
-        services = self._services
-
-        def write() -> None:
-            with services.database.transaction() as connection:
-                self.claim(connection, key, None, answers.repeatable(answer))
-
+        kept = answers.repeatable(answer)
         try:
-            insist(services.clock, services.patience, write)
+            with self._alone(key):
+                self._commit(lambda connection: self.claim(connection, key, None, kept))
         except exc.IntegrityError as error:
             if classify(error) is not Fault.TAKEN:
                 raise
             return self._found(key)
         return answer
+
+
+def expired(run_id: str | None) -> Problem:
+    """Return what is told when the work was done, and nobody knows the answer."""
+    detail = "It was done; what it came to is not kept any more"
+    return Problem(RESULT_EXPIRED, detail, run_id=run_id)
+
+
+def _in_progress() -> Problem:
+    return Problem(IN_PROGRESS, "Ask again in a moment", headers={"Retry-After": "1"})
 
 
 @dataclass
