@@ -37,7 +37,7 @@ class RunRoutes:
         """Serve the runs of *endpoints*, to which more may be added."""
         self._serving = serving
         self._endpoints = endpoints
-        self._runs = Runs(serving.operon)
+        self._runs = Runs(serving)
 
     def add_to(self, blueprint: Blueprint) -> None:
         """Let *blueprint* serve them."""
@@ -116,7 +116,7 @@ class RunRoutes:
         """Make a new run of its beginning."""
 
         def act(who: Principal) -> Answer:
-            return self._runs.fork(run_id, self._serving.value(), who)
+            return self._runs.fork(request, run_id, self._serving.value(), who)
 
         return self._known(act)
 

@@ -10,13 +10,16 @@ from typing import Any
 from typing import cast
 
 from flask import Request
+from sqlalchemy.orm import Session
 
 from operon.app import Operon
+from operon.engine.services import Services
 from operon.errors import MisuseError
 from operon.errors import ResumeRefusedError
 from operon.errors import RetryRefusedError
 from operon.flask import answers
 from operon.flask.idempotency import HEADER
+from operon.flask.idempotency import asked_by
 from operon.flask.idempotency import key_of
 from operon.flask.ownership import owned
 from operon.flask.ownership import refuse_unless_operator
@@ -28,6 +31,7 @@ from operon.flask.problem import Flaw
 from operon.flask.problem import Problem
 from operon.flask.run_page import RunPage
 from operon.flask.run_page import place_of
+from operon.flask.serving import Serving
 from operon.flask.serving import location_of_run
 from operon.flask.strict_json import escaped
 from operon.flask.strict_json import is_storable
@@ -49,7 +53,12 @@ Action = Callable[[str], None]
 class Runs:
     """Answers for the runs of one Operon; every caller sees its own."""
 
-    operon: Operon
+    serving: Serving
+
+    @property
+    def operon(self) -> Operon:
+        """Whose runs they are."""
+        return self.serving.operon
 
     def find(self, run_id: str, principal: Principal) -> WorkflowRun:
         """Return the run *run_id* of *principal*.
@@ -111,30 +120,67 @@ class Runs:
         """Redo the operation by which the run has failed."""
         return self._controlled(run_id, principal, self.operon.retry)
 
-    def fork(self, run_id: str, value: Any, principal: Principal) -> Answer:
-        """Make a new run from the beginning of this one."""
+    def fork(
+        self, request: Request, run_id: str, value: Any, principal: Principal
+    ) -> Answer:
+        """Make a new run from the beginning of this one, once for each key."""
         self.find(run_id, principal)
         refuse_unless_operator(principal)
-        try:
-            handle = self.operon.fork(run_id, from_position=_position(value))
-        except MisuseError:
-            flaw = Flaw("/from_position", "The history does not reach that far")
-            raise Problem(INVALID, "One thing is wrong", errors=[flaw]) from None
-        return self._now(handle.id, principal, status=CREATED)
+
+        def make(session: Session | None) -> Answer:
+            position = _position(value)
+            try:
+                made = self.operon.fork(run_id, from_position=position, session=session)
+            except MisuseError:
+                flaw = Flaw("/from_position", "The history does not reach that far")
+                raise Problem(INVALID, "One thing is wrong", errors=[flaw]) from None
+            return _shown(self._run(made.id, session), status=CREATED)
+
+        given = self._once(request, value, principal, make)
+        self._services.tell_due()
+        return given
 
     def send(
         self, request: Request, run_id: str, topic: str, value: Any, who: Principal
     ) -> Answer:
         """Send the run a message, once for each idempotency key."""
-        self.find(run_id, who)
+        run = self.find(run_id, who)
         refuse_unprintable("topic", topic)
-        given = request.headers.getlist(HEADER)
-        key = key_of(given, required=False, public=False)
         flaws = [Flaw(at, "Text cannot hold NUL") for at in unstorable(value)]
         if flaws:
             raise Problem(INVALID, "The message cannot be stored", errors=flaws)
-        self.operon.send(run_id, topic, value, idempotency_key=key)
-        return Answer(status=204, headers={}, body="")
+
+        def send(session: Session | None) -> Answer:
+            self.operon.send(run_id, topic, value, session=session)
+            return Answer(status=204, headers={}, body="")
+
+        given = self._once(request, value, who, send)
+        self._services.tell(run.chain_id or run.id)
+        return given
+
+    def _once(
+        self,
+        request: Request,
+        value: Any,
+        who: Principal,
+        do: Callable[[Session | None], Answer],
+    ) -> Answer:
+        """Return what *do* answers: once, if the request has a key."""
+        given = request.headers.getlist(HEADER)
+        key = key_of(given, required=False, public=False)
+        if key is None:
+            return do(None)
+        return self.serving.keyed.once(asked_by(request, value).under(key, who), do)
+
+    @property
+    def _services(self) -> Services:
+        return self.operon.ready().services
+
+    def _run(self, run_id: str, session: Session | None) -> WorkflowRun:
+        """Return a run that *session*, if there is one, has just made."""
+        if session is None:
+            return self.operon.get_run(run_id)
+        return session.get_one(WorkflowRun, run_id)
 
     def _controlled(self, run_id: str, principal: Principal, action: Action) -> Answer:
         self.find(run_id, principal)
@@ -144,12 +190,16 @@ class Runs:
             raise Problem(TERMINAL, "It does not stand so", run_id=run_id) from None
         return self._now(run_id, principal)
 
-    def _now(self, run_id: str, principal: Principal, *, status: int = 200) -> Answer:
-        view = view_of(self.find(run_id, principal))
-        headers = {answers.RUN_ID: run_id, "ETag": _tag(view)}
-        if status == CREATED:
-            headers["Location"] = location_of_run(run_id)
-        return answers.of_json(view, status=status, headers=headers)
+    def _now(self, run_id: str, principal: Principal) -> Answer:
+        return _shown(self.find(run_id, principal))
+
+
+def _shown(run: WorkflowRun, *, status: int = 200) -> Answer:
+    view = view_of(run)
+    headers = {answers.RUN_ID: run.id, "ETag": _tag(view)}
+    if status == CREATED:
+        headers["Location"] = location_of_run(run.id)
+    return answers.of_json(view, status=status, headers=headers)
 
 
 def refuse_unprintable(name: str, text: str) -> None:

@@ -25,12 +25,14 @@ from operon.flask.authentication import authenticate
 from operon.flask.endings import ending
 from operon.flask.endpoint import Endpoint
 from operon.flask.idempotency import HEADER
-from operon.flask.idempotency import Asked
+from operon.flask.idempotency import asked_by
 from operon.flask.idempotency import key_of
 from operon.flask.incoming import Preference
 from operon.flask.incoming import body_of
 from operon.flask.incoming import preference_of
 from operon.flask.incoming import value_of
+from operon.flask.keyed import Keyed
+from operon.flask.keyed import expired
 from operon.flask.problem import INTERNAL
 from operon.flask.problem import INVALID
 from operon.flask.problem import Flaw
@@ -42,7 +44,6 @@ from operon.flask.telling import unavailable
 from operon.flask.tokens import Principal
 from operon.flask.tokens import TokenVerifier
 from operon.flask.work import Work
-from operon.flask.work import expired
 from operon.ids import new_id
 from operon.store.requests import Answer
 from operon.store.requests import RequestKey
@@ -72,6 +73,11 @@ class Serving:
     def serve(self, endpoint: Endpoint, path: Mapping[str, str]) -> Response:
         """Return the response to the current request, whatever happens."""
         return self.guarded(lambda: self._answer(current_request, endpoint, path))
+
+    @property
+    def keyed(self) -> Keyed:
+        """What does things once for each key."""
+        return Keyed(self.operon.ready().services, self.key_patience)
 
     def known(self, answer: Callable[[Principal], Answer]) -> Response:
         """Return what *answer* returns for whoever sent the current request."""
@@ -119,11 +125,7 @@ class Serving:
         if not endpoint.access.public:
             principal = authenticate(request, self.verifier)
             endpoint.access.refuse_unless_allowed(principal, endpoint.declared.roles)
-        work = Work(
-            runtime=self.operon.ready(),
-            endpoint=endpoint,
-            key_patience=self.key_patience,
-        )
+        work = Work(runtime=self.operon.ready(), endpoint=endpoint, keyed=self.keyed)
         with told(endpoint):
             if endpoint.reads:
                 query = dict(request.args.lists())
@@ -140,10 +142,10 @@ class Serving:
         principal: Principal | None,
     ) -> Answer:
         endpoint, value = work.endpoint, value_of(request, data)
-        key = _key(request, endpoint, path, value, principal)
-        known = None if key is None else work.known(key)
+        key = _key(request, endpoint, value, principal)
+        known = None if key is None else work.keyed.known(key)
         if known is not None and key is not None:
-            found = work.replay(known, key)
+            found = work.keyed.replay(known, key)
             if isinstance(found, Answer):
                 return found
             return answers.repeated(self._of_run(request, work, found))
@@ -176,11 +178,7 @@ def location_of_run(run_id: str) -> str:
 
 
 def _key(
-    request: Request,
-    endpoint: Endpoint,
-    path: Mapping[str, str],
-    value: Any,
-    principal: Principal | None,
+    request: Request, endpoint: Endpoint, value: Any, principal: Principal | None
 ) -> RequestKey | None:
     """Return by what *request* is known, if it has a key of its own or the caller's."""
     if endpoint.idempotency == "off":
@@ -192,17 +190,7 @@ def _key(
         required=endpoint.idempotency == "required",
         public=endpoint.access.public and natural is None,
     )
-    if key is None:
-        return None
-    asked = Asked(
-        method=endpoint.method,
-        route=str(request.url_rule),  # two blueprints may have the same below theirs
-        path={name: str(each) for name, each in path.items()},
-        query=dict(request.args.lists()),
-        media_type=request.mimetype,
-        body=value,
-    )
-    return asked.under(key, principal)
+    return None if key is None else asked_by(request, value).under(key, principal)
 
 
 def refuse_query(request: Request) -> None:

@@ -5,13 +5,8 @@ rows and the result of a transaction, or with the row of the run of a workflow. 
 any crash a request that is sent again finds its answer, or is the first.
 """
 
-from collections.abc import Callable
-from collections.abc import Generator
 from collections.abc import Mapping
-from contextlib import ExitStack
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,23 +15,15 @@ from sqlalchemy import exc
 from operon.engine.enqueueing import enqueue
 from operon.engine.faults import Fault
 from operon.engine.faults import classify
-from operon.engine.faults import sqlstate_of
-from operon.engine.flow import ControlFlow
 from operon.engine.flow import IdTaken
-from operon.engine.patience import insist
-from operon.errors import DatabaseUnavailableError
 from operon.errors import MisuseError
 from operon.flask import answers
 from operon.flask.endpoint import Endpoint
-from operon.flask.problem import IN_PROGRESS
+from operon.flask.keyed import Keyed
 from operon.flask.problem import INVALID
-from operon.flask.problem import KEY_REUSED
-from operon.flask.problem import RESULT_EXPIRED
 from operon.flask.problem import Problem
 from operon.flask.problem import Refused
-from operon.flask.telling import outcome_unknown
 from operon.flask.tokens import Principal
-from operon.flask.turns import turn
 from operon.ids import new_id
 from operon.request import Request
 from operon.request import StartOptions
@@ -44,14 +31,7 @@ from operon.request import request
 from operon.runtime import Runtime
 from operon.store import requests
 from operon.store.requests import Answer
-from operon.store.requests import Known
 from operon.store.requests import RequestKey
-
-_LOCK_TIMEOUT = "55P03"  # SQLSTATE
-
-
-class _StillGoing(ControlFlow):
-    """The same request is being worked on, and will be for longer than one waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +40,7 @@ class Work:
 
     runtime: Runtime
     endpoint: Endpoint
-    key_patience: timedelta
-    """How long to wait for the same request, while it is being worked on."""
-
-    def known(self, key: RequestKey) -> Known | None:
-        """Return what the key was used for before, if it was."""
-
-        def read() -> Known | None:
-            with self._services.database.reading() as connection:
-                return requests.find(connection, key)
-
-        return insist(self._services.clock, self._services.patience, read)
+    keyed: Keyed
 
     def read(self, values: Mapping[str, Any], principal: Principal | None) -> Answer:
         """Return the answer of a read-only transaction, which leaves no trace.
@@ -101,7 +71,7 @@ class Work:
         asked = self._request(values, principal)
         companion = None if key is None else _Keyed(self, key)
         try:
-            with self._alone(key):
+            with self.keyed.alone(key):
                 result = self.runtime.executor.transact(
                     asked.workflow, asked.new, companion
                 )
@@ -133,12 +103,12 @@ class Work:
 
         def write(connection: Connection) -> None:
             if key is not None:
-                self.claim(connection, key, asked.new.id)
+                self.keyed.claim(connection, key, asked.new.id)
             enqueue(services, connection, asked, "return")
 
         try:
-            with self._alone(key):
-                self._commit(write)
+            with self.keyed.alone(key):
+                self.keyed.commit(write)
         except exc.IntegrityError as error:
             if key is None or classify(error) is not Fault.TAKEN:
                 raise
@@ -146,48 +116,6 @@ class Work:
             return run_id, run_id == asked.new.id
         services.tell_due()
         return asked.new.id, True
-
-    def replay(self, known: Known, key: RequestKey) -> Answer | str:
-        """Return the answer of the same request, or the run that will tell it.
-
-        Raises:
-            Problem: The key is another request's, or its answer was pruned.
-        """
-        if known.fingerprint != key.fingerprint:
-            raise Problem(KEY_REUSED, "Use a new key for another request")
-        if known.answer is not None:
-            return answers.repeated(known.answer)
-        if known.is_pruned or known.run_id is None:
-            raise expired(known.run_id)
-        return known.run_id
-
-    def claim(
-        self,
-        connection: Connection,
-        key: RequestKey,
-        run_id: str | None,
-        answer: Answer | None = None,
-    ) -> None:
-        """Write the row of *key* in the transaction of *connection*.
-
-        Raises:
-            IntegrityError: It is taken.
-            ControlFlow: Whoever takes it has not committed in time.
-        """
-        try:
-            requests.claim(
-                connection,
-                self._services.database.backend,
-                key,
-                run_id,
-                patience=self.key_patience,
-                clock=self._services.clock,
-                answer=answer,
-            )
-        except exc.OperationalError as error:
-            if sqlstate_of(error) == _LOCK_TIMEOUT:
-                raise _StillGoing from error
-            raise
 
     @property
     def _services(self) -> Any:
@@ -212,77 +140,13 @@ class Work:
         except MisuseError as error:
             raise Problem(INVALID, "A value cannot be stored") from error
 
-    def _commit(self, write: Callable[[Connection], None]) -> None:
-        """Do *write* in a transaction of its own, in spite of a busy database.
-
-        Raises:
-            Problem: Nobody knows whether it was done.
-            DatabaseUnavailableError: It was not.
-        """
-        services, is_unknown = self._services, False
-
-        def once() -> None:
-            nonlocal is_unknown
-            is_sent = False
-            try:
-                with services.database.transaction() as connection:
-                    write(connection)
-                    is_sent = True  # as far as one can tell: COMMIT is next
-            except exc.SQLAlchemyError as error:
-                is_unknown |= is_sent and classify(error) is Fault.LOST
-                raise
-
-        try:
-            insist(services.clock, services.patience, once)
-        except DatabaseUnavailableError as error:
-            if is_unknown:
-                raise outcome_unknown() from error
-            raise
-
-    @contextmanager
-    def _alone(self, key: RequestKey | None) -> Generator[None, None, None]:
-        """Do within the block what *key* is for, while nobody else does.
-
-        Raises:
-            Problem: Somebody does, and for longer than one waits.
-        """
-        services = self._services
-        with ExitStack() as stack:
-            if key is not None and services.database.backend.name == "sqlite":
-                what = (services.database.engine, key.scope, key.key)
-                mine = turn(what, self.key_patience, services.clock)
-                try:
-                    stack.enter_context(mine)
-                except TimeoutError:
-                    raise _in_progress() from None
-            try:
-                yield
-            except _StillGoing:
-                raise _in_progress() from None
-
-    def _taken(self, key: RequestKey) -> Answer | str:
-        """Return what *key*, which is taken and never freed, stands for.
-
-        Raises:
-            Problem: It is another request's; or the database is away, but the work
-                was done.
-        """
-        try:
-            known = self.known(key)
-        except DatabaseUnavailableError as error:
-            raise outcome_unknown() from error
-        assert known is not None  # noqa: S101 - as said above
-        return self.replay(known, key)
-
     def _found(self, key: RequestKey | None) -> Answer:
         """Return the answer that somebody else's transaction has just recorded."""
         assert key is not None  # noqa: S101 - without one nothing is taken
-        found = self._taken(key)
-        assert isinstance(found, Answer)  # noqa: S101 - a transaction's is written with it
-        return found
+        return self.keyed.stored(self.keyed.taken(key))
 
     def _run_of(self, key: RequestKey) -> str:
-        found = self._taken(key)
+        found = self.keyed.taken(key)
         assert isinstance(found, str)  # noqa: S101 - a workflow's answer is its run
         return found
 
@@ -293,23 +157,15 @@ class Work:
             return answer
         kept = answers.repeatable(answer)
         try:
-            with self._alone(key):
-                self._commit(lambda connection: self.claim(connection, key, None, kept))
+            with self.keyed.alone(key):
+                self.keyed.commit(
+                    lambda connection: self.keyed.claim(connection, key, None, kept)
+                )
         except exc.IntegrityError as error:
             if classify(error) is not Fault.TAKEN:
                 raise
             return self._found(key)
         return answer
-
-
-def expired(run_id: str | None) -> Problem:
-    """Return what is told when the work was done, and nobody knows the answer."""
-    detail = "It was done; what it came to is not kept any more"
-    return Problem(RESULT_EXPIRED, detail, run_id=run_id)
-
-
-def _in_progress() -> Problem:
-    return Problem(IN_PROGRESS, "Ask again in a moment", headers={"Retry-After": "1"})
 
 
 @dataclass
@@ -323,7 +179,7 @@ class _Keyed:
     def begin(self, connection: Connection, run_id: str) -> None:
         """Take the key; whoever sends the same request meanwhile waits here."""
         self.run_id = run_id
-        self.work.claim(connection, self.key, run_id)
+        self.work.keyed.claim(connection, self.key, run_id)
 
     def end(self, connection: Connection, result: Any) -> None:
         """Write the answer beside it."""

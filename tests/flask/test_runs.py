@@ -1,10 +1,12 @@
 """Runs over HTTP: every caller sees its own, and may end, continue and tell them."""
 
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy import func
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from operon import Workflow
 from operon.models import Message
@@ -213,6 +215,51 @@ def test_a_run_takes_a_message_once_for_each_key(client, mint, talk, operon):
     with operon.engine.connect() as connection:
         count = select(func.count()).select_from(Message)
         assert connection.scalar(count) <= 1  # the other one was the same
+
+
+def test_a_key_of_a_message_is_for_one_message_of_one_caller(
+    client, mint, talk, operon
+):
+    path = f"{talk}/messages/answers"
+    olga = mint("olga", roles=["operon:operator"])
+
+    def send(text: str, headers: dict[str, str]):
+        keyed = {**headers, "Idempotency-Key": "m-1"}
+        return client.post(path, headers=keyed, json=text)
+
+    first, again, other = send("one", mint()), send("one", mint()), send("2", mint())
+    theirs = send("three", olga)
+
+    assert (first.status_code, theirs.status_code) == (204, 204)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert (other.status_code, other.json["type"]) == (422, "idempotency-key-reused")
+    with Session(operon.engine) as session:
+        sent = session.scalars(select(Message.message).order_by(Message.id)).all()
+    assert [json.loads(each) for each in sent] == ["one", "three"]
+
+
+def test_a_fork_with_a_key_is_made_once(client, mint, run_id, operon):
+    path = f"/api/runs/{run_id}/fork"
+    headers = {
+        **mint("olga", roles=["operon:operator"]),
+        "Idempotency-Key": "f-1",
+    }
+
+    refused = client.post(path, headers=headers, json={"from_position": 99})
+    answers = [
+        client.post(path, headers=headers, json={"from_position": 1}) for _ in range(3)
+    ]
+
+    assert refused.status_code == 422
+    assert {each.status_code for each in answers} == {201}
+    assert len({each.data for each in answers}) == 1
+    assert [each.headers.get("Idempotent-Replayed") for each in answers] == [
+        None,
+        "true",
+        "true",
+    ]
+    assert len(operon.list_runs()) == 2
+    eventually(lambda: operon.get_run(answers[0].json["id"]).status == "succeeded")
 
 
 def test_a_message_that_is_none_is_refused(client, mint, talk):
