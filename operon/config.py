@@ -154,18 +154,20 @@ class Settings:
         inline = self.inline_wait >= timedelta(0)
         cure = "use no negative one"
         _refuse_unless(inline, "inline_wait", self.inline_wait, cure)
-        kept = self.retention is None or self.retention > timedelta(0)
-        _refuse_unless(kept, "retention", self.retention, "use a positive duration")
-        answers, keys = self.answer_retention, self.key_retention
-        kept = timedelta(0) < answers
-        cure = "use a positive duration"
-        _refuse_unless(kept, "answer_retention", answers, cure)
-        cure = "use one that is no shorter than answer_retention"
-        _refuse_unless(answers <= keys, "key_retention", keys, cure)
+        self._check_retentions()
         _refuse_twins([as_queue(each).name for each in self.queues])
         holds = self.payload_max >= _LEAST_PAYLOAD
         cure = f"use at least {_LEAST_PAYLOAD} bytes"
         _refuse_unless(holds, "payload_max", self.payload_max, cure)
+
+    def _check_retentions(self) -> None:
+        kept = self.retention is None or self.retention > timedelta(0)
+        _refuse_unless(kept, "retention", self.retention, "use a positive duration")
+        answers, keys = self.answer_retention, self.key_retention
+        kept = timedelta(0) < answers
+        _refuse_unless(kept, "answer_retention", answers, "use a positive duration")
+        cure = "use one that is no shorter than answer_retention"
+        _refuse_unless(answers <= keys, "key_retention", keys, cure)
 
 
 def settings(given: Options, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -192,12 +192,19 @@ class Process:
         return self._ready
 
     def shut_down(self, timeout: timedelta) -> None:
-        """Stop what runs; a later use begins anew, as another executor."""
-        self.is_launched = False
-        with self._mutex:
-            made, self._made, self._ready = self._made, None, None
+        """Stop what runs; a later use begins anew, as another executor.
+
+        What is under way meanwhile goes on with what it has.
+        """
+        made = self._made
         if made is not None:
             made.executor.shut_down(timeout)
+        self.is_launched = False
+        with self._mutex:
+            if self._made is not made:
+                return  # somebody else has shut it down
+            self._made = self._ready = None
+        if made is not None:
             made.services.database.close()
 
     def begin_anew(self) -> None:

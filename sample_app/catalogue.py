@@ -56,9 +56,3 @@ def list_products(session: Session) -> list[ProductView]:
         ProductView(product.sku, product.name, product.price, product.stock)
         for product in session.scalars(select(Product).order_by(Product.name))
     ]
-
-
-@transaction(read_only=True, isolation="REPEATABLE READ")
-def is_sold(session: Session, sku: str) -> bool:
-    """Tell whether there is a product *sku*."""
-    return session.get(Product, sku) is not None

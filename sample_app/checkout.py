@@ -7,7 +7,9 @@ lines: another one goes on right there, and neither goods nor money move twice.
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import Annotated
 
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from operon import Retry
@@ -16,6 +18,7 @@ from operon import Workflow
 from operon import activity
 from operon import current
 from operon import step
+from sample_app.identity import who
 from sample_app.models import Order
 from sample_app.models import OrderStatus
 from sample_app.models import Payment
@@ -25,12 +28,17 @@ from sample_app.provider import Charge
 from sample_app.provider import PaymentDeclinedError
 from sample_app.provider import provider
 
-NAME = "checkout"
-"""What runs of it are recorded under, so that the class may be renamed."""
 UNREACHABLE = Retry(
     attempts=5, delay=timedelta(milliseconds=200), retry_on=(ConnectionError,)
 )
 """A provider that does not answer is asked again; one that declines is not."""
+
+
+class NotSoldError(Exception):
+    """The shop has no such product."""
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"{sku!r} is not sold here")
 
 
 class OutOfStockError(Exception):
@@ -49,21 +57,24 @@ class Receipt:
     tracking: str
 
 
-class Checkout(Workflow, name=NAME):
+class Checkout(Workflow, name="checkout"):
     """Sell a quantity of one product: reserve it, charge it, settle, ship."""
 
-    sku: str
-    quantity: int = 1
-    card: str = "visa"
+    sku: Annotated[str, Field(max_length=100)]
+    quantity: Annotated[int, Field(ge=1, le=10_000)] = 1
+    card: Annotated[str, Field(max_length=100)] = "visa"
 
-    @step(errors=(OutOfStockError,))
+    @step(errors=(NotSoldError, OutOfStockError))
     def reserve(self, session: Session) -> Order:
-        """Set the goods aside."""
-        product = session.get_one(Product, self.sku)
+        """Set the goods aside for whoever has asked for this run."""
+        product = session.get(Product, self.sku)
+        if product is None:
+            raise NotSoldError(self.sku)
         if product.stock < self.quantity:
             raise OutOfStockError(self.sku, product.stock)
         product.stock -= self.quantity
         order = Order(
+            customer=who().subject,
             sku=self.sku,
             quantity=self.quantity,
             total=product.price * self.quantity,

@@ -28,6 +28,8 @@ class OrderStatus(StrEnum):
     SHIPPED = "shipped"
     CANCELLED = "cancelled"
     """The goods are back on the shelf."""
+    REFUNDED = "refunded"
+    """The customer keeps the goods and has the money back."""
 
 
 _STATUS = Enum(
@@ -82,6 +84,8 @@ class Order(Base):
     __tablename__ = "orders"
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    customer: Mapped[str] = mapped_column(index=True)
+    """Who placed it: the subject of the token, unique as the shop has one issuer."""
     sku: Mapped[str] = mapped_column(ForeignKey(Product.sku))
     quantity: Mapped[int]
     total: Mapped[Decimal]
@@ -104,6 +108,19 @@ class Payment(Base):
     """The provider's own number of the charge."""
     idempotency_key: Mapped[str] = mapped_column(unique=True)
     """The key by which the provider knows every attempt of the charge as one."""
+
+
+class Repayment(Base):
+    """What the payment provider gives back for an order."""
+
+    __tablename__ = "repayments"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey(Order.id), unique=True)
+    """Unique, so that nobody can refund an order twice."""
+    amount: Mapped[Decimal]
+    clerk: Mapped[str]
+    """Who of the staff asked for it."""
 
 
 class Shipment(Base):

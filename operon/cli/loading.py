@@ -88,8 +88,8 @@ def operon_of(name: AppName, found: Any) -> Operon:
     """
     if isinstance(found, Operon):
         return found
-    extensions = getattr(found, "extensions", None)
-    own = extensions.get("operon") if isinstance(extensions, dict) else None
+    extensions: Any = getattr(found, "extensions", None)
+    own: Any = extensions.get("operon") if hasattr(extensions, "get") else None
     if isinstance(own, Operon):
         return own
     cure = "name an instance of operon.Operon, or a Flask application that has one"

@@ -5,7 +5,6 @@ pyproject.toml; at each of them a database URL wins over an application.
 """
 
 import os
-import sys
 from collections.abc import Callable
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -174,12 +173,8 @@ def _loaded(*, otherwise: str) -> Generator[Operon, None, None]:
 
 def _served_by_flask() -> Any:
     """Return the application that the `flask` command is called for, if it is."""
-    if "flask" not in sys.modules:
-        return None
-    from flask.cli import ScriptInfo  # noqa: PLC0415 - only the flask command needs it
-
-    info = click.get_current_context().find_object(ScriptInfo)
-    return None if info is None else info.load_app()
+    info = click.get_current_context().find_root().obj  # Flask's ScriptInfo, if any
+    return info.load_app() if hasattr(info, "load_app") else None
 
 
 def _refuse_missing(url: URL) -> None:

@@ -37,6 +37,7 @@ class Patience:
         self._wait = wait
         self._since = clock.monotonic()
         self._faults: dict[Fault, int] = {}
+        self._in_doubt = False
 
     def wait(self, refusal: Rejected) -> None:
         """Wait before the next try after *refusal*.
@@ -46,10 +47,13 @@ class Patience:
         """
         fault = refusal.fault
         self._faults[fault] = self._faults.get(fault, 0) + 1
+        self._in_doubt |= refusal.sent and fault is Fault.LOST
         waited = self._clock.monotonic() - self._since
         if self._is_over(fault, waited):
             cause = refusal.__cause__ or refusal
-            raise DatabaseUnavailableError(str(cause), waited=waited) from cause
+            raise DatabaseUnavailableError(
+                str(cause), waited=waited, in_doubt=self._in_doubt
+            ) from cause
         self._wait(timedelta(seconds=self._backoff(fault)))
 
     def _is_over(self, fault: Fault, waited: float) -> bool:

@@ -7,17 +7,23 @@ class DatabaseUnavailableError(OperonError):
     """The database did not answer, or refused work, for longer than allowed.
 
     The run, if one had begun, stays recoverable: the same id continues it.
+
+    Attributes:
+        in_doubt: Whether the answer to a COMMIT was lost, so that nobody knows whether
+            it happened. The same id, or idempotency key, settles it.
     """
 
     code = "database-unavailable"
+    in_doubt: bool
 
-    def __init__(self, reason: str, *, waited: float) -> None:
+    def __init__(self, reason: str, *, waited: float, in_doubt: bool = False) -> None:
         super().__init__(
             f"the database could not be used for {waited:.1f} s: {reason}",
             hint="call again with the same run id once it answers; nothing happens "
             "twice",
             reason=reason,
             waited=waited,
+            in_doubt=in_doubt,
         )
 
 

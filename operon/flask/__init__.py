@@ -14,5 +14,6 @@ from operon.flask.blueprint import OperonBlueprint
 from operon.flask.extension import Operon
 from operon.flask.problem import Refused
 from operon.flask.tokens import JWTIssuer
+from operon.flask.tokens import Principal
 
-__all__ = ["JWTIssuer", "Operon", "OperonBlueprint", "Refused"]
+__all__ = ["JWTIssuer", "Operon", "OperonBlueprint", "Principal", "Refused"]

@@ -74,10 +74,15 @@ class Access:
             for wanted in (self.roles, frozenset(also))
         )
         if lacks_role or not self.scopes <= principal.scopes:
-            wanted = " ".join(sorted(self.scopes))
-            challenge = 'Bearer realm="operon", error="insufficient_scope"'
-            raise Problem(
-                INSUFFICIENT_SCOPE,
-                "A scope or role is missing",
-                headers={"WWW-Authenticate": f'{challenge}, scope="{wanted}"'},
-            )
+            raise insufficient(self.scopes)
+
+
+def insufficient(scopes: Collection[str]) -> Problem:
+    """Return what somebody is told who lacks a role, or one of *scopes*."""
+    wanted = " ".join(sorted(scopes))
+    challenge = 'Bearer realm="operon", error="insufficient_scope"'
+    return Problem(
+        INSUFFICIENT_SCOPE,
+        "A scope or role is missing",
+        headers={"WWW-Authenticate": f'{challenge}, scope="{wanted}"'},
+    )

@@ -13,7 +13,6 @@ from flask import request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed
-from werkzeug.exceptions import NotFound
 
 from operon.app import Operon
 from operon.flask import answers
@@ -120,7 +119,9 @@ class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # as said above
         self.record(self._begin)
 
     def _show_openapi(self) -> Response:
-        return self._serving.guarded(lambda: answers.of_json(self.openapi()))
+        # another application may have this blueprint below another prefix
+        prefix = str(request.url_rule).removesuffix("/openapi.json")
+        return self._serving.guarded(lambda: answers.of_json(self._document(prefix)))
 
     def _show_live(self) -> Response:
         return self._serving.guarded(health.live)
@@ -169,11 +170,11 @@ class OperonBlueprint(Routes, Blueprint):  # type: ignore[misc] # as said above
 
         It is served at `/openapi.json` below the blueprint's prefix.
         """
+        return self._document(self._prefix)
+
+    def _document(self, prefix: str) -> dict[str, Any]:
         return document(
-            self._endpoints,
-            title=self._title,
-            version=self._version,
-            prefix=self._prefix,
+            self._endpoints, title=self._title, version=self._version, prefix=prefix
         )
 
 
@@ -181,6 +182,5 @@ def _refusal(error: HTTPException) -> Answer:
     if isinstance(error, MethodNotAllowed):
         allowed = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
         raise Problem(METHOD_NOT_ALLOWED, "Use another method", headers=allowed)
-    if isinstance(error, NotFound):
-        raise Problem(NOT_FOUND, "There is nothing at this path")
-    raise error
+    # or Flask would send the caller elsewhere, to the same path with other slashes
+    raise Problem(NOT_FOUND, "There is nothing at this path") from error

@@ -96,6 +96,10 @@ class Endpoint:
         """Whether it makes no run and takes no key."""
         return self.method == "GET"
 
+    def serves(self, workflow: str) -> bool:
+        """Whether runs of *workflow* are what it makes."""
+        return self.declared.name == workflow
+
     @cached_property
     def parameters(self) -> Parameters:
         """What a request has to say."""

@@ -119,7 +119,7 @@ class Operon(operon.Operon):
 
     def _database_of(self, app: Flask) -> Any:
         """Return the database that *app* works on, None for the environment's."""
-        config: Mapping[str, Any] = app.config
+        config = cast("Mapping[str, Any]", app.config)
         configured = config.get("OPERON_DATABASE_URL")
         if configured is not None or self._database is not None:
             return self._database if configured is None else configured

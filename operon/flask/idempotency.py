@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from typing import Literal
 
+from flask import Request
+
 from operon.flask.problem import KEY_INVALID
 from operon.flask.problem import KEY_MISSING
 from operon.flask.problem import Problem
@@ -81,6 +83,18 @@ class Asked:
             key=key,
             fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         )
+
+
+def asked_by(request: Request, body: Any) -> Asked:
+    """Return what *request*, whose body says *body*, asks for."""
+    return Asked(
+        method=request.method,
+        route=str(request.url_rule),  # two blueprints may have the same below theirs
+        path={name: str(each) for name, each in (request.view_args or {}).items()},
+        query=dict(request.args.lists()),
+        media_type=request.mimetype,
+        body=body,
+    )
 
 
 def _scope(principal: Principal | None) -> str:

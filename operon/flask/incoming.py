@@ -4,11 +4,15 @@ Flask cuts a chunked body at its own limit without a word, so the limit is check
 one byte more than allowed is read, and refused.
 """
 
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 from flask import Request
+from werkzeug.exceptions import BadRequest
 
 from operon.flask.problem import ENCODING_REFUSED
 from operon.flask.problem import INVALID_REQUEST
@@ -21,21 +25,45 @@ from operon.flask.strict_json import parse
 
 JSON = "application/json"
 
+_FORM = "application/x-www-form-urlencoded"
+_TOKEN = "access_token"  # noqa: S105 - a name (RFC 6750, section 2.2)
+
 
 def body_of(request: Request, most: int) -> bytes:
     """Return the body of *request*, chunked or not.
 
+    It can be read from *request* as well afterwards, by a natural key for example.
+
     Raises:
-        Problem: It is longer than *most* bytes; nothing was executed.
+        Problem: It is longer than *most* bytes, ends too early, or is a form with a
+            token; nothing was executed.
     """
     too_large = Problem(TOO_LARGE, f"A body may have {most} bytes")
     if request.content_length is not None and request.content_length > most:
         raise too_large
-    request.max_content_length = None  # what Flask would cut is refused below
-    data = request.stream.read(most + 1)
+    request.max_content_length = most + 1  # or the application's own would cut it
+    try:
+        data = _read(request, most + 1)
+    except (OSError, BadRequest):
+        raise Problem(INVALID_REQUEST, "The body ends too early") from None
     if len(data) > most:
         raise too_large
+    if request.mimetype == _FORM and _TOKEN in _names(data):
+        raise Problem(INVALID_REQUEST, "A token belongs into the Authorization header")
+    request.stream = io.BytesIO(data)  # pyright: ignore[reportAttributeAccessIssue]  # a cached one may be set
     return data
+
+
+def _read(request: Request, most: int) -> bytes:
+    """Return the body or its first *most* bytes; some servers give a part at a time."""
+    data = bytearray()
+    while len(data) < most and (part := request.stream.read(most - len(data))):
+        data += part
+    return bytes(data)
+
+
+def _names(form: bytes) -> set[str]:
+    return {name for name, _ in parse_qsl(form.decode("latin-1"), True)}  # noqa: FBT003 - of a library
 
 
 def value_of(request: Request, data: bytes) -> Any:
@@ -72,21 +100,19 @@ def preference_of(request: Request, default: timedelta, most: timedelta) -> Pref
     Source:
         RFC 7240, "Prefer Header for HTTP": unknown preferences are ignored.
     """
-    for part in ",".join(request.headers.getlist("Prefer")).split(","):
-        name, _, value = part.strip().partition("=")
-        if name.lower() == "respond-async":
-            return Preference(timedelta(0), "respond-async")
-        if name.lower() == "wait" and value.isascii() and value.isdigit():
-            seconds = min(int(value[:9]), most.total_seconds())
-            return Preference(timedelta(seconds=seconds), f"wait={seconds:.0f}")
+    wanted = dict(_preferences(request))
+    seconds = wanted.get("wait", "")
+    if seconds.isascii() and seconds.isdigit():
+        wait = min(int(seconds[:9]), most.total_seconds())
+        return Preference(timedelta(seconds=wait), f"wait={wait:.0f}")
+    if "respond-async" in wanted:
+        return Preference(timedelta(0), "respond-async")
     return Preference(default, None)
 
 
-def refuse_two(request: Request, name: str) -> None:
-    """Refuse a request that has the header *name* twice: which one counts?
-
-    Raises:
-        Problem: It has.
-    """
-    if len(request.headers.getlist(name)) > 1:
-        raise Problem(INVALID_REQUEST, f"There is more than one {name} header")
+def _preferences(request: Request) -> Iterator[tuple[str, str]]:
+    """Yield what is preferred, the last first: of two the first counts."""
+    given = ",".join(request.headers.getlist("Prefer")).split(",")
+    for each in reversed(given):
+        name, _, value = each.partition(";")[0].partition("=")
+        yield name.strip().lower(), value.strip().strip('"')

@@ -7,125 +7,113 @@ Source:
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
-from typing import Literal
 
-from pydantic import TypeAdapter
-
+from operon.flask.answers import REPLAYED
+from operon.flask.answers import RUN_ID
 from operon.flask.endpoint import Endpoint
 from operon.flask.endpoint import path_template
-from operon.flask.idempotency import HEADER
-from operon.flask.problem import MEDIA_TYPE
+from operon.flask.idempotency import Idempotency
+from operon.flask.openapi_models import RunGoingOn
+from operon.flask.openapi_parts import BEARER
+from operon.flask.openapi_parts import BODY
+from operon.flask.openapi_parts import CREDENTIALS
+from operon.flask.openapi_parts import REFUSALS
+from operon.flask.openapi_parts import Part
+from operon.flask.openapi_parts import Schemas
+from operon.flask.openapi_parts import headers
+from operon.flask.openapi_parts import json_content
+from operon.flask.openapi_parts import response
+from operon.flask.openapi_runs import FOLLOW
+from operon.flask.openapi_runs import RunOperations
+from operon.flask.openapi_runs import key_parameter
+from operon.flask.openapi_runs import links
+from operon.flask.problem import CONTENTION
+from operon.flask.problem import IN_PROGRESS
+from operon.flask.problem import INSUFFICIENT_SCOPE
+from operon.flask.problem import INTERNAL
+from operon.flask.problem import INVALID
+from operon.flask.problem import INVALID_REQUEST
+from operon.flask.problem import KEY_INVALID
+from operon.flask.problem import KEY_MISSING
+from operon.flask.problem import KEY_REUSED
+from operon.flask.problem import NOT_FOUND
+from operon.flask.problem import OUTCOME_UNKNOWN
+from operon.flask.problem import RESULT_EXPIRED
+from operon.flask.problem import TERMINAL
+from operon.flask.problem import TOO_LARGE
+from operon.flask.problem import UNAVAILABLE
+from operon.flask.problem import WORKFLOW_FAILED
+from operon.flask.problem import Kind
+from operon.flask.telling import kind_of
 from operon.transaction import is_transaction
 
-_REF = "#/components/schemas/{model}"
-_MODE = Literal["validation", "serialization"]
-
-_PROBLEM: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail", "retryable", "safe_new_key"],
-    "properties": {
-        "type": {"type": "string", "description": "A stable name"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "retryable": {
-            "type": "boolean",
-            "description": "The same request may succeed later",
-        },
-        "safe_new_key": {
-            "type": "boolean",
-            "description": "Another key cannot do the work twice",
-        },
-        "trace_id": {"type": "string"},
-        "run_id": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "detail"],
-                "properties": {
-                    "pointer": {"type": "string"},
-                    "detail": {"type": "string"},
-                },
-            },
-        },
-    },
+_NULL = {"type": "null"}
+_OPTIONAL_KEY = (KEY_INVALID, KEY_REUSED, IN_PROGRESS, RESULT_EXPIRED)
+_KEYS: Mapping[Idempotency, Sequence[Kind]] = {
+    "off": (),
+    "optional": _OPTIONAL_KEY,
+    "required": (KEY_MISSING, *_OPTIONAL_KEY),
 }
-_GOING: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["run_id", "status"],
-    "properties": {"run_id": {"type": "string"}, "status": {"type": "string"}},
+_DONE = "It is done"
+_PREFER: Part = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "Wait `wait=n` seconds at most, or `respond-async` (RFC 7240)",
+    "schema": {"type": "string"},
 }
 
 
 def document(
     endpoints: Sequence[Endpoint], *, title: str, version: str, prefix: str
 ) -> dict[str, Any]:
-    """Return the document of *endpoints*, which are below *prefix*."""
-    schemas, definitions = _schemas(endpoints)
-    paths: dict[str, dict[str, Any]] = {}
+    """Return the document of *endpoints*, and of their runs, below *prefix*."""
+    schemas = Schemas(endpoints)
+    paths: dict[str, Part] = {}
     for endpoint in endpoints:
-        path = prefix + path_template(endpoint.rule)
-        operations = paths.setdefault(path, {})
+        operations = paths.setdefault(prefix + path_template(endpoint.rule), {})
         operations[endpoint.method.lower()] = _operation(endpoint, schemas)
+    for method, path, told in RunOperations(endpoints, schemas).all():
+        paths.setdefault(prefix + path, {})[method] = told
     return {
         "openapi": "3.1.1",
         "info": {"title": title, "version": version},
         "paths": paths,
         "components": {
-            "schemas": {**definitions, "Problem": _PROBLEM, "RunGoingOn": _GOING},
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-            },
+            "schemas": schemas.components,
+            "headers": headers(),
+            "links": links(),
+            "securitySchemes": {"bearer": BEARER},
         },
     }
 
 
-class _Schemas:
-    """The schemas of all endpoints, by endpoint and part."""
-
-    def __init__(self, found: Mapping[Any, Any]) -> None:
-        self._found = found
-
-    def of(self, endpoint: Endpoint, part: str, mode: _MODE) -> Any:
-        return self._found[f"{endpoint.name}/{part}", mode]
-
-
-def _schemas(endpoints: Sequence[Endpoint]) -> tuple[_Schemas, Mapping[str, Any]]:
-    inputs: list[tuple[str, _MODE, TypeAdapter[Any]]] = []
-    for endpoint in endpoints:
-        parameters = endpoint.parameters
-        parts = [("path", parameters.path), ("member", parameters.members)]
-        for kind, adapters in parts:
-            for name, adapter in adapters.items():
-                inputs.append((f"{endpoint.name}/{kind}/{name}", "validation", adapter))
-        body = TypeAdapter(parameters.body)
-        inputs.append((f"{endpoint.name}/body", "validation", body))
-        inputs.append((f"{endpoint.name}/result", "serialization", endpoint.result))
-    found, rest = TypeAdapter.json_schemas(inputs, ref_template=_REF)
-    return _Schemas(found), rest.get("$defs", {})
-
-
-def _operation(endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
-    public, scopes = endpoint.access.public, sorted(endpoint.access.scopes)
-    operation: dict[str, Any] = {
+def _operation(endpoint: Endpoint, schemas: Schemas) -> Part:
+    access, scopes = endpoint.access, sorted(endpoint.access.scopes)
+    told: Part = {
         "operationId": endpoint.name,
         "parameters": list(_parameters(endpoint, schemas)),
-        "responses": dict(_responses(endpoint, schemas)),
-        "security": [] if public else [{"bearer": scopes}],
+        "responses": {
+            **dict(_successes(endpoint, schemas)),
+            REFUSALS: schemas.refusals(),
+            **schemas.problems(_kinds(endpoint)),
+        },
+        "security": [] if access.public else [{"bearer": scopes}],
     }
+    roles = [sorted(each) for each in (access.roles, endpoint.declared.roles) if each]
+    if roles and not access.public:
+        told["description"] = " ".join(
+            f"Asks for one of the roles {', '.join(each)}." for each in roles
+        )
+        told["x-operon-roles"] = roles
     if not endpoint.reads:
         schema = schemas.of(endpoint, "body", "validation")
-        operation["requestBody"] = {
-            "required": bool(endpoint.parameters.required),
-            "content": {"application/json": {"schema": schema}},
-        }
-    return operation
+        is_required = bool(endpoint.parameters.required)
+        told["requestBody"] = {"required": is_required, "content": json_content(schema)}
+    return told
 
 
-def _parameters(endpoint: Endpoint, schemas: _Schemas) -> Iterator[dict[str, Any]]:
+def _parameters(endpoint: Endpoint, schemas: Schemas) -> Iterator[Part]:
     parameters = endpoint.parameters
     for name in parameters.path:
         schema = schemas.of(endpoint, f"path/{name}", "validation")
@@ -138,49 +126,77 @@ def _parameters(endpoint: Endpoint, schemas: _Schemas) -> Iterator[dict[str, Any
                 "required": name in parameters.required,
                 "schema": schemas.of(endpoint, f"member/{name}", "validation"),
             }
-    elif endpoint.idempotency != "off" and endpoint.key is None:
-        key: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 255}
-        if endpoint.access.public:
-            key = {"type": "string", "format": "uuid"}
-        else:
-            key["pattern"] = r"^[!#-+\--\[\]-~]+$"
-        yield {
-            "name": HEADER,
-            "in": "header",
-            "required": endpoint.idempotency == "required",
-            "schema": key,
-        }
-
-
-def _responses(
-    endpoint: Endpoint, schemas: _Schemas
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    schema = schemas.of(endpoint, "result", "serialization")
-    if schema == {"type": "null"}:
-        yield "204", {"description": "It is done"}
-    else:
-        content = {"application/json": {"schema": schema}}
-        yield str(endpoint.status), {"description": "It is done", "content": content}
+        return
+    if endpoint.idempotency != "off" and endpoint.key is None:
+        yield key_parameter(
+            required=endpoint.idempotency == "required", public=endpoint.access.public
+        )
     if not is_transaction(endpoint.declared):
-        going = {"schema": {"$ref": _REF.format(model="RunGoingOn")}}
+        yield _PREFER
+
+
+def _successes(endpoint: Endpoint, schemas: Schemas) -> Iterator[tuple[str, Part]]:
+    """Yield the responses to a request that is done, or goes on, by status."""
+    schema = schemas.of(endpoint, "result", "serialization")
+    something, may_be_nothing = _without_null(schema)
+    always = [] if endpoint.reads else [RUN_ID]
+    maybe = [] if endpoint.reads or endpoint.idempotency == "off" else [REPLAYED]
+    place = [] if endpoint.location is None else ["Location"]
+    follow = () if endpoint.access.public or endpoint.reads else FOLLOW
+    if not is_transaction(endpoint.declared):
+        maybe.append("Preference-Applied")
         yield (
             "202",
-            {
-                "description": "Its run goes on",
-                "content": {"application/json": going},
-            },
+            response(
+                "Its run goes on",
+                content=json_content(schemas.of_model(RunGoingOn)),
+                always=[*always, "Location", "Retry-After"],
+                maybe=maybe,
+                links=follow,
+            ),
         )
-    problem = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}
-    for status in sorted(_problems(endpoint)):
-        phrase = HTTPStatus(status).phrase
-        yield str(status), {"description": phrase, "content": problem}
+    if something is not None:
+        content = json_content(something)
+        done = [*always, *place]
+        yield (
+            str(endpoint.status),
+            response(_DONE, content=content, always=done, maybe=maybe, links=follow),
+        )
+    if may_be_nothing:
+        maybe = [*maybe, *place]
+        yield "204", response(_DONE, always=always, maybe=maybe, links=follow)
 
 
-def _problems(endpoint: Endpoint) -> set[int]:
-    """Return the statuses of all problems that *endpoint* can answer with."""
-    found = {400, 422, 500, 503, *endpoint.errors.values()}
+def _without_null(schema: Part) -> tuple[Part | None, bool]:
+    """Return the schema of a result that is not null, and whether it may be null."""
+    if schema == _NULL:
+        return None, True
+    if "anyOf" not in schema:
+        return schema, not schema
+    others = [each for each in schema["anyOf"] if each != _NULL]
+    rest: Part = {**schema, "anyOf": others} if len(others) > 1 else others[0]
+    return rest, _NULL in schema["anyOf"]
+
+
+def _kinds(endpoint: Endpoint) -> Iterator[Kind]:
+    """Yield all kinds of problems that *endpoint* can answer with."""
+    yield from (INVALID_REQUEST, INVALID, TOO_LARGE, INTERNAL, UNAVAILABLE, CONTENTION)
+    if endpoint.parameters.path:
+        yield NOT_FOUND
     if not endpoint.access.public:
-        found |= {401, 403}
+        yield from (*CREDENTIALS, INSUFFICIENT_SCOPE)
     if not endpoint.reads:
-        found |= {409, 413, 415}
-    return found
+        yield from (*BODY, OUTCOME_UNKNOWN)
+        yield from _KEYS[endpoint.idempotency]
+    yield from _failures(endpoint)
+
+
+def _failures(endpoint: Endpoint) -> Iterator[Kind]:
+    """Yield what the work of *endpoint* can end with, but for what it refuses."""
+    if not is_transaction(endpoint.declared):
+        yield from (TERMINAL, WORKFLOW_FAILED)
+    for error, status in endpoint.errors.items():
+        if is_transaction(endpoint.declared):
+            yield kind_of(error, status)
+        else:
+            yield Kind(WORKFLOW_FAILED.slug, status, WORKFLOW_FAILED.title)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from operon.flask.access import insufficient
 from operon.flask.problem import NOT_FOUND
 from operon.flask.problem import Problem
 from operon.flask.tokens import Principal
@@ -18,6 +19,16 @@ def shared(principal: Principal) -> Mapping[str, str | None]:
     if OPERATOR in principal.roles:
         return everything
     return {**everything, "subject": principal.subject}
+
+
+def refuse_unless_operator(principal: Principal) -> None:
+    """Refuse who is no operator: a fork repeats what its original has done outside.
+
+    Raises:
+        Problem: The role is missing.
+    """
+    if OPERATOR not in principal.roles:
+        raise insufficient(())
 
 
 def owned(run: WorkflowRun | None, principal: Principal) -> WorkflowRun:

@@ -29,11 +29,13 @@ from operon.flask.problem import Flaw
 from operon.flask.problem import Problem
 from operon.flask.strict_json import MalformedJSON
 from operon.flask.strict_json import escaped
+from operon.flask.strict_json import is_storable
 from operon.flask.strict_json import parse
 from operon.flask.strict_json import unstorable
 from operon.registry import Declared
 
 _UNSTORABLE = "Text cannot hold NUL or a lone surrogate"
+_MOST_TOLD = 100  # flaws; an answer is not to be longer than what was sent
 _CUSTOM = {"value_error", "assertion_error"}  # their messages may quote the value
 
 
@@ -178,7 +180,7 @@ def _read(
     values: dict[str, Any],
 ) -> list[Flaw]:
     """Put what *text* stands for into *values*; return what is wrong with it."""
-    if any(unstorable(text)):
+    if not is_storable(text):
         return [Flaw(place, _UNSTORABLE)]
     try:
         values[name] = adapter.validate_json(_ascii(text), strict=True)
@@ -224,4 +226,4 @@ def _refuse(flaws: Sequence[Flaw]) -> None:
     if flaws:
         count = len(flaws)
         detail = "One thing is wrong" if count == 1 else f"{count} things are wrong"
-        raise Problem(INVALID, detail, errors=flaws)
+        raise Problem(INVALID, detail, errors=flaws[:_MOST_TOLD])

@@ -13,11 +13,14 @@ from flask import request
 from operon.flask import answers
 from operon.flask.endings import ending
 from operon.flask.endpoint import Endpoint
+from operon.flask.ownership import OPERATOR
 from operon.flask.problem import NOT_FOUND
 from operon.flask.problem import Problem
 from operon.flask.runs import Runs
+from operon.flask.runs import refuse_unprintable
 from operon.flask.serving import Serving
 from operon.flask.serving import location_of_run
+from operon.flask.serving import refuse_query
 from operon.flask.sse import events
 from operon.flask.tokens import Principal
 from operon.store.requests import Answer
@@ -34,7 +37,7 @@ class RunRoutes:
         """Serve the runs of *endpoints*, to which more may be added."""
         self._serving = serving
         self._endpoints = endpoints
-        self._runs = Runs(serving.operon)
+        self._runs = Runs(serving)
 
     def add_to(self, blueprint: Blueprint) -> None:
         """Let *blueprint* serve them."""
@@ -59,28 +62,29 @@ class RunRoutes:
 
     def show(self, run_id: str) -> Response:
         """Where the run stands."""
-        return self._serving.known(lambda who: self._runs.show(request, run_id, who))
+        return self._known(lambda who: self._runs.show(request, run_id, who))
 
     def result(self, run_id: str) -> Response:
         """What it has come to; 202 while it goes on."""
-        return self._serving.known(lambda who: self._result(run_id, who))
+        return self._known(lambda who: self._result(run_id, who))
 
     def steps(self, run_id: str) -> Response:
         """What is recorded of it."""
-        return self._serving.known(lambda who: self._runs.steps(run_id, who))
+        return self._known(lambda who: self._runs.steps(run_id, who))
 
     def event(self, run_id: str, key: str) -> Response:
         """What it has published."""
-        return self._serving.known(lambda who: self._runs.event(run_id, key, who))
+        return self._known(lambda who: self._runs.event(run_id, key, who))
 
     def stream(self, run_id: str, name: str) -> Response:
         """What it writes, as server-sent events, until it ends."""
 
         def check(who: Principal) -> Answer:
             self._runs.find(run_id, who)
+            refuse_unprintable("name", name)
             return answers.of_json(None)
 
-        checked = self._serving.known(check)
+        checked = self._known(check)
         if checked.status_code != answers.OK:
             return checked
         handle = self._serving.operon.handle(run_id)
@@ -88,23 +92,33 @@ class RunRoutes:
 
     def cancel(self, run_id: str) -> Response:
         """Ask it to end."""
-        return self._serving.known(lambda who: self._runs.cancel(run_id, who))
+        return self._known(lambda who: self._runs.cancel(run_id, who))
 
     def resume(self, run_id: str) -> Response:
         """Continue it."""
-        return self._serving.known(lambda who: self._runs.resume(run_id, who))
+
+        def act(who: Principal) -> Answer:
+            self._refuse_unless_allowed(run_id, who)
+            return self._runs.resume(run_id, who)
+
+        return self._known(act)
 
     def retry(self, run_id: str) -> Response:
         """Redo what failed."""
-        return self._serving.known(lambda who: self._runs.retry(run_id, who))
+
+        def act(who: Principal) -> Answer:
+            self._refuse_unless_allowed(run_id, who)
+            return self._runs.retry(run_id, who)
+
+        return self._known(act)
 
     def fork(self, run_id: str) -> Response:
         """Make a new run of its beginning."""
 
         def act(who: Principal) -> Answer:
-            return self._runs.fork(run_id, self._serving.value(), who)
+            return self._runs.fork(request, run_id, self._serving.value(), who)
 
-        return self._serving.known(act)
+        return self._known(act)
 
     def send(self, run_id: str, topic: str) -> Response:
         """Send it a message."""
@@ -113,12 +127,36 @@ class RunRoutes:
             value: Any = self._serving.value()
             return self._runs.send(request, run_id, topic, value, who)
 
+        return self._known(act)
+
+    def _refuse_unless_allowed(self, run_id: str, who: Principal) -> None:
+        """Refuse whoever may not have the workflow run any more; operators may.
+
+        Raises:
+            Problem: There is no such run, it is a stranger's, or a scope or role is
+                missing.
+        """
+        run = self._runs.find(run_id, who)
+        serving = [each for each in self._endpoints if each.serves(run.workflow)]
+        if OPERATOR in who.roles or not serving:
+            return
+        for endpoint in serving:
+            if not endpoint.access.public:
+                endpoint.access.refuse_unless_allowed(who, endpoint.declared.roles)
+
+    def _known(self, answer: Callable[[Principal], Answer]) -> Response:
+        """Return what *answer* returns for who asks; the query is to be empty."""
+
+        def act(who: Principal) -> Answer:
+            refuse_query(request)
+            return answer(who)
+
         return self._serving.known(act)
 
     def _result(self, run_id: str, who: Principal) -> Answer:
         run = self._runs.find(run_id, who)
         for endpoint in self._endpoints:
-            if endpoint.declared.name == run.workflow:
+            if endpoint.serves(run.workflow):
                 return self._come_to(endpoint, run_id)
         raise Problem(NOT_FOUND, "Its results are not served here")
 

@@ -1,7 +1,5 @@
 """Runs: what they have come to, and what may be done to them, for those they are of."""
 
-import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Callable
@@ -9,31 +7,44 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from typing import cast
 
 from flask import Request
+from sqlalchemy.orm import Session
 
 from operon.app import Operon
+from operon.engine.services import Services
 from operon.errors import MisuseError
 from operon.errors import ResumeRefusedError
 from operon.errors import RetryRefusedError
 from operon.flask import answers
 from operon.flask.idempotency import HEADER
+from operon.flask.idempotency import asked_by
 from operon.flask.idempotency import key_of
 from operon.flask.ownership import owned
+from operon.flask.ownership import refuse_unless_operator
 from operon.flask.ownership import shared
 from operon.flask.problem import INVALID
 from operon.flask.problem import NOT_FOUND
 from operon.flask.problem import TERMINAL
 from operon.flask.problem import Flaw
 from operon.flask.problem import Problem
+from operon.flask.run_page import RunPage
+from operon.flask.run_page import place_of
+from operon.flask.serving import Serving
+from operon.flask.serving import location_of_run
+from operon.flask.strict_json import escaped
+from operon.flask.strict_json import is_storable
+from operon.flask.strict_json import unstorable
 from operon.flask.tokens import Principal
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
 from operon.status import RunStatus
 from operon.store.requests import Answer
 
-_PAGE = 50  # runs
-_MOST = 200
+CREATED = 201
+
+_LONGEST = 255  # characters of a name
 
 Action = Callable[[str], None]
 
@@ -42,7 +53,12 @@ Action = Callable[[str], None]
 class Runs:
     """Answers for the runs of one Operon; every caller sees its own."""
 
-    operon: Operon
+    serving: Serving
+
+    @property
+    def operon(self) -> Operon:
+        """Whose runs they are."""
+        return self.serving.operon
 
     def find(self, run_id: str, principal: Principal) -> WorkflowRun:
         """Return the run *run_id* of *principal*.
@@ -50,25 +66,27 @@ class Runs:
         Raises:
             Problem: There is no such run, or it is a stranger's.
         """
-        return owned(self.operon.find_run(run_id), principal)
+        return owned(
+            self.operon.find_run(run_id) if is_storable(run_id) else None, principal
+        )
 
     def list(self, request: Request, principal: Principal) -> Answer:
         """Return a page of runs, the newest first, and where the next one begins."""
-        asked = _Page.of(request)
+        asked = RunPage.of(request)
         found = self.operon.list_runs(
             principal=shared(principal), limit=asked.limit + 1, **asked.conditions
         )
         page = found[: asked.limit]
         body: dict[str, Any] = {"runs": [view_of(run) for run in page]}
         if len(found) > len(page):
-            body["next"] = _cursor(page[-1])
+            body["next"] = place_of(page[-1])
         return answers.of_json(body)
 
     def show(self, request: Request, run_id: str, principal: Principal) -> Answer:
         """Return the run, or nothing if the caller has it as it is."""
         view = view_of(self.find(run_id, principal))
         tag = _tag(view)
-        if tag in request.headers.get("If-None-Match", ""):
+        if request.if_none_match.contains_weak(tag.strip('"')):
             return Answer(status=304, headers={"ETag": tag}, body="")
         return answers.of_json(view, headers={"ETag": tag})
 
@@ -102,29 +120,67 @@ class Runs:
         """Redo the operation by which the run has failed."""
         return self._controlled(run_id, principal, self.operon.retry)
 
-    def fork(self, run_id: str, value: Any, principal: Principal) -> Answer:
-        """Make a new run from the beginning of this one."""
+    def fork(
+        self, request: Request, run_id: str, value: Any, principal: Principal
+    ) -> Answer:
+        """Make a new run from the beginning of this one, once for each key."""
         self.find(run_id, principal)
-        position = value.get("from_position") if isinstance(value, dict) else None
-        if isinstance(position, bool) or not isinstance(position, int):
-            flaw = Flaw("/from_position", "Input should be a valid integer")
-            raise Problem(INVALID, "One thing is wrong", errors=[flaw])
-        try:
-            handle = self.operon.fork(run_id, from_position=position)
-        except MisuseError:
-            flaw = Flaw("/from_position", "The history does not reach that far")
-            raise Problem(INVALID, "One thing is wrong", errors=[flaw]) from None
-        return self._now(handle.id, principal, status=201)
+        refuse_unless_operator(principal)
+
+        def make(session: Session | None) -> Answer:
+            position = _position(value)
+            try:
+                made = self.operon.fork(run_id, from_position=position, session=session)
+            except MisuseError:
+                flaw = Flaw("/from_position", "The history does not reach that far")
+                raise Problem(INVALID, "One thing is wrong", errors=[flaw]) from None
+            return _shown(self._run(made.id, session), status=CREATED)
+
+        given = self._once(request, value, principal, make)
+        self._services.tell_due()
+        return given
 
     def send(
         self, request: Request, run_id: str, topic: str, value: Any, who: Principal
     ) -> Answer:
         """Send the run a message, once for each idempotency key."""
-        self.find(run_id, who)
+        run = self.find(run_id, who)
+        refuse_unprintable("topic", topic)
+        flaws = [Flaw(at, "Text cannot hold NUL") for at in unstorable(value)]
+        if flaws:
+            raise Problem(INVALID, "The message cannot be stored", errors=flaws)
+
+        def send(session: Session | None) -> Answer:
+            self.operon.send(run_id, topic, value, session=session)
+            return Answer(status=204, headers={}, body="")
+
+        given = self._once(request, value, who, send)
+        self._services.tell(run.chain_id or run.id)
+        return given
+
+    def _once(
+        self,
+        request: Request,
+        value: Any,
+        who: Principal,
+        do: Callable[[Session | None], Answer],
+    ) -> Answer:
+        """Return what *do* answers: once, if the request has a key."""
         given = request.headers.getlist(HEADER)
         key = key_of(given, required=False, public=False)
-        self.operon.send(run_id, topic, value, idempotency_key=key)
-        return Answer(status=204, headers={}, body="")
+        if key is None:
+            return do(None)
+        return self.serving.keyed.once(asked_by(request, value).under(key, who), do)
+
+    @property
+    def _services(self) -> Services:
+        return self.operon.ready().services
+
+    def _run(self, run_id: str, session: Session | None) -> WorkflowRun:
+        """Return a run that *session*, if there is one, has just made."""
+        if session is None:
+            return self.operon.get_run(run_id)
+        return session.get_one(WorkflowRun, run_id)
 
     def _controlled(self, run_id: str, principal: Principal, action: Action) -> Answer:
         self.find(run_id, principal)
@@ -134,85 +190,48 @@ class Runs:
             raise Problem(TERMINAL, "It does not stand so", run_id=run_id) from None
         return self._now(run_id, principal)
 
-    def _now(self, run_id: str, principal: Principal, *, status: int = 200) -> Answer:
-        view = view_of(self.find(run_id, principal))
-        headers = {answers.RUN_ID: run_id, "ETag": _tag(view)}
-        return answers.of_json(view, status=status, headers=headers)
+    def _now(self, run_id: str, principal: Principal) -> Answer:
+        return _shown(self.find(run_id, principal))
 
 
-@dataclass(frozen=True)
-class _Page:
-    """Which runs are asked for."""
-
-    limit: int
-    conditions: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, request: Request) -> "_Page":
-        """Read it from the query.
-
-        Raises:
-            Problem: The query does not make sense; all of it is told.
-        """
-        flaws: list[Flaw] = []
-        conditions: dict[str, Any] = {}
-        limit = _PAGE
-        for name, text in request.args.items(multi=True):
-            try:
-                if name == "limit":
-                    limit = _limit(text)
-                else:
-                    conditions |= _condition(name, text, conditions)
-            except ValueError:
-                flaws.append(Flaw(f"query/{name}", "The value is not allowed"))
-        if flaws:
-            raise Problem(INVALID, "The query does not make sense", errors=flaws)
-        return cls(limit, conditions)
+def _shown(run: WorkflowRun, *, status: int = 200) -> Answer:
+    view = view_of(run)
+    headers = {answers.RUN_ID: run.id, "ETag": _tag(view)}
+    if status == CREATED:
+        headers["Location"] = location_of_run(run.id)
+    return answers.of_json(view, status=status, headers=headers)
 
 
-def _limit(text: str) -> int:
-    limit = int(text)
-    if not 1 <= limit <= _MOST:
-        raise ValueError
-    return limit
-
-
-def _condition(name: str, text: str, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the condition that `name=text` means.
+def refuse_unprintable(name: str, text: str) -> None:
+    """Refuse a *text* that nothing in a run can be called.
 
     Raises:
-        ValueError: It means nothing.
+        Problem: It has a character that is not printable, or too many.
     """
-    match name.split(".", 1):
-        case ["status"]:
-            return {"status": (*before.get("status", ()), RunStatus(text))}
-        case ["workflow"]:
-            return {"workflow": text}
-        case ["attribute", key]:
-            return {"attributes": {**before.get("attributes", {}), key: text}}
-        case ["created_after" | "created_before"]:
-            at = datetime.fromisoformat(text)
-            if at.tzinfo is None:
-                raise ValueError
-            return {name: at}
-        case ["after"]:
-            return {"older_than": _place(text)}
-        case _:
-            raise ValueError
+    if not text.isprintable() or len(text) > _LONGEST:
+        detail = f"It has 1 to {_LONGEST} printable characters"
+        flaw = Flaw(f"path/{name}", detail)
+        raise Problem(INVALID, "One thing is wrong", errors=[flaw])
 
 
-def _cursor(run: WorkflowRun) -> str:
-    """Return what the next page begins after, as one word."""
-    place = json.dumps([run.created_at.isoformat(), run.id]).encode()
-    return base64.urlsafe_b64encode(place).decode()
+def _position(value: Any) -> int:
+    """Return where the body *value* says a fork begins.
 
-
-def _place(cursor: str) -> tuple[datetime, str]:
-    try:
-        at, run_id = json.loads(base64.urlsafe_b64decode(cursor))
-        return datetime.fromisoformat(at), str(run_id)
-    except (binascii.Error, TypeError, UnicodeDecodeError) as error:
-        raise ValueError from error
+    Raises:
+        Problem: It does not say it, or more than that.
+    """
+    asked = cast("dict[str, Any]", value if isinstance(value, dict) else {})
+    position = asked.get("from_position")
+    flaws = [
+        Flaw(f"/{escaped(name)}", "Extra inputs are not permitted")
+        for name in asked
+        if name != "from_position"
+    ]
+    if isinstance(position, bool) or not isinstance(position, int):
+        flaws.append(Flaw("/from_position", "Input should be a valid integer"))
+    if flaws:
+        raise Problem(INVALID, "The body does not fit", errors=flaws)
+    return cast("int", position)
 
 
 def view_of(run: WorkflowRun) -> dict[str, Any]:

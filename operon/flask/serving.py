@@ -18,23 +18,29 @@ from flask import request as current_request
 from flask import url_for
 
 from operon.app import Operon
+from operon.errors import DatabaseUnavailableError
+from operon.errors import RunNotFoundError
 from operon.flask import answers
 from operon.flask.authentication import authenticate
 from operon.flask.endings import ending
 from operon.flask.endpoint import Endpoint
 from operon.flask.idempotency import HEADER
-from operon.flask.idempotency import Asked
+from operon.flask.idempotency import asked_by
 from operon.flask.idempotency import key_of
 from operon.flask.incoming import Preference
 from operon.flask.incoming import body_of
 from operon.flask.incoming import preference_of
 from operon.flask.incoming import value_of
+from operon.flask.keyed import Keyed
+from operon.flask.keyed import expired
 from operon.flask.problem import INTERNAL
 from operon.flask.problem import INVALID
 from operon.flask.problem import Flaw
 from operon.flask.problem import Problem
 from operon.flask.strict_json import escaped
 from operon.flask.telling import told
+from operon.flask.telling import trace_of
+from operon.flask.telling import unavailable
 from operon.flask.tokens import Principal
 from operon.flask.tokens import TokenVerifier
 from operon.flask.work import Work
@@ -68,6 +74,11 @@ class Serving:
         """Return the response to the current request, whatever happens."""
         return self.guarded(lambda: self._answer(current_request, endpoint, path))
 
+    @property
+    def keyed(self) -> Keyed:
+        """What does things once for each key."""
+        return Keyed(self.operon.ready().services, self.key_patience)
+
     def known(self, answer: Callable[[Principal], Answer]) -> Response:
         """Return what *answer* returns for whoever sent the current request."""
         return self.guarded(
@@ -89,8 +100,10 @@ class Serving:
             given = answer()
         except Problem as problem:
             given = answers.of_problem(problem, trace_id=trace_id)
-        except Exception:
-            _logger.exception("request %s failed", request_id)
+        except DatabaseUnavailableError as error:
+            given = answers.of_problem(unavailable(error), trace_id=trace_id)
+        except Exception as error:  # noqa: BLE001 - it is logged, and nobody's business
+            _logger.error("request %s failed:\n%s", request_id, trace_of(error))  # noqa: TRY400 - the traceback's own text has values
             broken = Problem(INTERNAL, "Tell us the trace id")
             given = answers.of_problem(broken, trace_id=trace_id)
         headers = {
@@ -99,7 +112,10 @@ class Serving:
             "Operon-Request-Id": request_id,
             "Operon-Trace-Id": trace_id,
         }
-        return Response(given.body, given.status, headers)
+        response = Response(given.body, given.status, headers)
+        if not given.body:
+            del response.headers["Content-Type"]  # Flask's own, of nothing
+        return response
 
     def _answer(
         self, request: Request, endpoint: Endpoint, path: Mapping[str, str]
@@ -109,15 +125,12 @@ class Serving:
         if not endpoint.access.public:
             principal = authenticate(request, self.verifier)
             endpoint.access.refuse_unless_allowed(principal, endpoint.declared.roles)
-        work = Work(
-            runtime=self.operon.ready(),
-            endpoint=endpoint,
-            key_patience=self.key_patience,
-        )
+        work = Work(runtime=self.operon.ready(), endpoint=endpoint, keyed=self.keyed)
         with told(endpoint):
             if endpoint.reads:
                 query = dict(request.args.lists())
-                return work.read(endpoint.parameters.from_query(path, query))
+                values = endpoint.parameters.from_query(path, query)
+                return work.read(values, principal)
             return self._write(request, work, path, data, principal)
 
     def _write(
@@ -129,24 +142,31 @@ class Serving:
         principal: Principal | None,
     ) -> Answer:
         endpoint, value = work.endpoint, value_of(request, data)
-        key = _key(request, endpoint, path, value, principal)
-        known = None if key is None else work.known(key)
+        key = _key(request, endpoint, value, principal)
+        known = None if key is None else work.keyed.known(key)
         if known is not None and key is not None:
-            found = work.replay(known, key)
+            found = work.keyed.replay(known, key)
             if isinstance(found, Answer):
                 return found
             return answers.repeated(self._of_run(request, work, found))
-        _refuse_query(request)
+        refuse_query(request)
         values = endpoint.parameters.from_body(path, value)
         if is_transaction(endpoint.declared):
             return work.transact(values, principal, key)
-        return self._of_run(request, work, work.start(values, principal, key))
+        run_id, is_first = work.start(values, principal, key)
+        given = self._of_run(request, work, run_id)
+        return given if is_first else answers.repeated(given)
 
     def _of_run(self, request: Request, work: Work, run_id: str) -> Answer:
         """Return what *run_id* has come to, or where to ask for it later."""
         wanted = preference_of(request, work.endpoint.wait, self.most_wait)
         results = work.runtime.results
-        given = ending(results, work.endpoint, run_id, wanted.wait)
+        try:
+            given = ending(results, work.endpoint, run_id, wanted.wait)
+        except DatabaseUnavailableError:  # it goes on when the database does
+            given = None
+        except RunNotFoundError:  # it was purged before its key
+            raise expired(run_id) from None
         if given is None:
             given = answers.still_going(run_id, location_of_run(run_id))
         return _preferring(given, wanted)
@@ -158,11 +178,7 @@ def location_of_run(run_id: str) -> str:
 
 
 def _key(
-    request: Request,
-    endpoint: Endpoint,
-    path: Mapping[str, str],
-    value: Any,
-    principal: Principal | None,
+    request: Request, endpoint: Endpoint, value: Any, principal: Principal | None
 ) -> RequestKey | None:
     """Return by what *request* is known, if it has a key of its own or the caller's."""
     if endpoint.idempotency == "off":
@@ -174,20 +190,10 @@ def _key(
         required=endpoint.idempotency == "required",
         public=endpoint.access.public and natural is None,
     )
-    if key is None:
-        return None
-    asked = Asked(
-        method=endpoint.method,
-        route=endpoint.rule,
-        path={name: str(each) for name, each in path.items()},
-        query=dict(request.args.lists()),
-        media_type=request.mimetype,
-        body=value,
-    )
-    return asked.under(key, principal)
+    return None if key is None else asked_by(request, value).under(key, principal)
 
 
-def _refuse_query(request: Request) -> None:
+def refuse_query(request: Request) -> None:
     """Refuse query parameters where there are none."""
     flaws = [
         Flaw(f"query/{escaped(name)}", "There is no such parameter")

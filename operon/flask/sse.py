@@ -5,12 +5,15 @@ Source:
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from flask import Response
 
 from operon.handle import Handle
+
+_OFFSET = re.compile("[0-9]{1,9}")
 
 
 def events(
@@ -24,15 +27,19 @@ def events(
         last: The offset that the reader has seen last, if it has.
         like: A response whose headers this one has as well.
     """
-    known = last is not None and last.isascii() and last.isdigit()
-    offset = int(last) + 1 if known and last is not None else 0
     response = Response(
-        _lines(handle, stream, offset), mimetype="text/event-stream", headers={}
+        _lines(handle, stream, _after(last)), mimetype="text/event-stream", headers={}
     )
     for name, text in like.headers:
         if name not in {"Content-Type", "Content-Length"}:
             response.headers[name] = text
     return response
+
+
+def _after(last: str | None) -> int:
+    """Return the offset of what comes after *last*; 0 if that is none of ours."""
+    known = last is not None and _OFFSET.fullmatch(last) is not None
+    return int(last) + 1 if known and last is not None else 0
 
 
 def _lines(handle: Handle[Any], stream: str, offset: int) -> Iterator[str]:

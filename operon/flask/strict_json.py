@@ -48,14 +48,19 @@ def parse(data: bytes) -> Any:
         raise MalformedJSON("the text is not JSON") from error
 
 
+def is_storable(text: str) -> bool:
+    """Return whether a database can hold *text*: no NUL, no lone surrogate."""
+    return _UNSTORABLE.search(text) is None
+
+
 def unstorable(value: Any, pointer: str = "") -> Iterator[str]:
     """Yield the JSON pointer of each text in *value* that no database can hold."""
     if isinstance(value, str):
-        if _UNSTORABLE.search(value):
+        if not is_storable(value):
             yield pointer
     elif isinstance(value, dict):
         for name, each in cast("dict[str, Any]", value).items():
-            if _UNSTORABLE.search(name):
+            if not is_storable(name):
                 yield pointer
             else:
                 yield from unstorable(each, f"{pointer}/{escaped(name)}")

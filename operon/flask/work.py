@@ -7,7 +7,6 @@ any crash a request that is sent again finds its answer, or is the first.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,15 +15,12 @@ from sqlalchemy import exc
 from operon.engine.enqueueing import enqueue
 from operon.engine.faults import Fault
 from operon.engine.faults import classify
-from operon.engine.faults import sqlstate_of
-from operon.engine.flow import ControlFlow
 from operon.engine.flow import IdTaken
-from operon.engine.patience import insist
+from operon.errors import MisuseError
 from operon.flask import answers
 from operon.flask.endpoint import Endpoint
-from operon.flask.problem import IN_PROGRESS
-from operon.flask.problem import KEY_REUSED
-from operon.flask.problem import RESULT_EXPIRED
+from operon.flask.keyed import Keyed
+from operon.flask.problem import INVALID
 from operon.flask.problem import Problem
 from operon.flask.problem import Refused
 from operon.flask.tokens import Principal
@@ -35,14 +31,7 @@ from operon.request import request
 from operon.runtime import Runtime
 from operon.store import requests
 from operon.store.requests import Answer
-from operon.store.requests import Known
 from operon.store.requests import RequestKey
-
-_LOCK_TIMEOUT = "55P03"  # SQLSTATE
-
-
-class _StillGoing(ControlFlow):
-    """The same request is being worked on, and will be for longer than one waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +40,20 @@ class Work:
 
     runtime: Runtime
     endpoint: Endpoint
-    key_patience: timedelta
-    """How long to wait for the same request, while it is being worked on."""
+    keyed: Keyed
 
-    def known(self, key: RequestKey) -> Known | None:
-        """Return what the key was used for before, if it was."""
+    def read(self, values: Mapping[str, Any], principal: Principal | None) -> Answer:
+        """Return the answer of a read-only transaction, which leaves no trace.
 
-        def read() -> Known | None:
-            with self._services.database.reading() as connection:
-                return requests.find(connection, key)
-
-        return insist(self._services.clock, self._services.patience, read)
-
-    def read(self, values: Mapping[str, Any]) -> Answer:
-        """Return the answer of a read-only transaction, which leaves no trace."""
-        asked = self._request(values, None)
-        result = self.runtime.executor.read(asked.workflow, asked.new)
+        Raises:
+            Problem: The transaction refuses it.
+            Exception: What else the transaction raised.
+        """
+        asked = self._request(values, principal)
+        try:
+            result = self.runtime.executor.read(asked.workflow, asked.new)
+        except Refused as refusal:
+            raise refusal.problem from None
         return answers.of_result(self.endpoint, result, None)
 
     def transact(
@@ -84,13 +71,10 @@ class Work:
         asked = self._request(values, principal)
         companion = None if key is None else _Keyed(self, key)
         try:
-            result = self.runtime.executor.transact(
-                asked.workflow, asked.new, companion
-            )
-        except _StillGoing:
-            raise Problem(
-                IN_PROGRESS, "Ask again in a moment", headers={"Retry-After": "1"}
-            ) from None
+            with self.keyed.alone(key):
+                result = self.runtime.executor.transact(
+                    asked.workflow, asked.new, companion
+                )
         except IdTaken:
             return self._found(key)
         except Refused as refusal:
@@ -104,73 +88,34 @@ class Work:
         values: Mapping[str, Any],
         principal: Principal | None,
         key: RequestKey | None,
-    ) -> str:
-        """Start a run, and write *key* in the same commit; return the run's id.
+    ) -> tuple[str, bool]:
+        """Start a run, and write *key* in the same commit.
 
-        The key that is taken already gives the run it stands for.
+        Returns:
+            The run's id, and whether this request has started it: a key that is taken
+            already gives the run it stands for.
+
+        Raises:
+            Problem: The same request is being worked on, or nobody knows whether the
+                run was started.
         """
         asked, services = self._request(values, principal), self._services
 
-        def write() -> None:
-            with services.database.transaction() as connection:
-                if key is not None:
-                    self.claim(connection, key, asked.new.id)
-                enqueue(services, connection, asked, "return")
+        def write(connection: Connection) -> None:
+            if key is not None:
+                self.keyed.claim(connection, key, asked.new.id)
+            enqueue(services, connection, asked, "return")
 
         try:
-            insist(services.clock, services.patience, write)
+            with self.keyed.alone(key):
+                self.keyed.commit(write)
         except exc.IntegrityError as error:
             if key is None or classify(error) is not Fault.TAKEN:
                 raise
-            return self._run_of(key)
+            run_id = self._run_of(key)
+            return run_id, run_id == asked.new.id
         services.tell_due()
-        return asked.new.id
-
-    def replay(self, known: Known, key: RequestKey) -> Answer | str:
-        """Return the answer of the same request, or the run that will tell it.
-
-        Raises:
-            Problem: The key is another request's, or its answer was pruned.
-        """
-        if known.fingerprint != key.fingerprint:
-            raise Problem(KEY_REUSED, "Use a new key for another request")
-        if known.answer is not None:
-            return answers.repeated(known.answer)
-        if known.is_pruned or known.run_id is None:
-            raise Problem(
-                RESULT_EXPIRED,
-                "It was done; what it came to is not kept any more",
-                run_id=known.run_id,
-            )
-        return known.run_id
-
-    def claim(
-        self,
-        connection: Connection,
-        key: RequestKey,
-        run_id: str | None,
-        answer: Answer | None = None,
-    ) -> None:
-        """Write the row of *key* in the transaction of *connection*.
-
-        Raises:
-            IntegrityError: It is taken.
-            ControlFlow: Whoever takes it has not committed in time.
-        """
-        try:
-            requests.claim(
-                connection,
-                self._services.database.backend,
-                key,
-                run_id,
-                patience=self.key_patience,
-                clock=self._services.clock,
-                answer=answer,
-            )
-        except exc.OperationalError as error:
-            if sqlstate_of(error) == _LOCK_TIMEOUT:
-                raise _StillGoing from error
-            raise
+        return asked.new.id, True
 
     @property
     def _services(self) -> Any:
@@ -183,28 +128,25 @@ class Work:
         options = StartOptions(
             id=None, principal=None if principal is None else principal.as_json()
         )
-        return request(
-            self.endpoint.declared.make(values),
-            options,
-            parent=None,
-            default_id=new_id,
-            payloads=services.payloads,
-            code_version=services.code_version,
-        )
+        try:
+            return request(
+                self.endpoint.declared.make(values),
+                options,
+                parent=None,
+                default_id=new_id,
+                payloads=services.payloads,
+                code_version=services.code_version,
+            )
+        except MisuseError as error:
+            raise Problem(INVALID, "A value cannot be stored") from error
 
     def _found(self, key: RequestKey | None) -> Answer:
         """Return the answer that somebody else's transaction has just recorded."""
-        known = None if key is None else self.known(key)
-        assert known is not None  # noqa: S101 - the key was taken, and is never freed
-        assert key is not None  # noqa: S101 - as above
-        found = self.replay(known, key)
-        assert isinstance(found, Answer)  # noqa: S101 - a transaction's is written with it
-        return found
+        assert key is not None  # noqa: S101 - without one nothing is taken
+        return self.keyed.stored(self.keyed.taken(key))
 
     def _run_of(self, key: RequestKey) -> str:
-        known = self.known(key)
-        assert known is not None  # noqa: S101 - the key was taken, and is never freed
-        found = self.replay(known, key)
+        found = self.keyed.taken(key)
         assert isinstance(found, str)  # noqa: S101 - a workflow's answer is its run
         return found
 
@@ -213,14 +155,12 @@ class Work:
         answer = answers.of_problem(refusal.problem)
         if key is None:
             return answer
-        services = self._services
-
-        def write() -> None:
-            with services.database.transaction() as connection:
-                self.claim(connection, key, None, answers.repeatable(answer))
-
+        kept = answers.repeatable(answer)
         try:
-            insist(services.clock, services.patience, write)
+            with self.keyed.alone(key):
+                self.keyed.commit(
+                    lambda connection: self.keyed.claim(connection, key, None, kept)
+                )
         except exc.IntegrityError as error:
             if classify(error) is not Fault.TAKEN:
                 raise
@@ -239,7 +179,7 @@ class _Keyed:
     def begin(self, connection: Connection, run_id: str) -> None:
         """Take the key; whoever sends the same request meanwhile waits here."""
         self.run_id = run_id
-        self.work.claim(connection, self.key, run_id)
+        self.work.keyed.claim(connection, self.key, run_id)
 
     def end(self, connection: Connection, result: Any) -> None:
         """Write the answer beside it."""

@@ -137,6 +137,8 @@ def _doubt(connection: Connection) -> None:
     if connection.closed or connection.invalidated:
         return
     driver: Any = connection.connection.dbapi_connection
+    if driver is None:
+        return
     known = _connections.get(driver)
     if known is None or driver.info.transaction_status is TransactionStatus.IDLE:
         return  # there is nothing that psycopg would roll back

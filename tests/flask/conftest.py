@@ -57,6 +57,13 @@ def mint() -> Mint:
     return headers
 
 
+def issuer() -> JWTIssuer:
+    """Return whose tokens `mint` makes."""
+    return JWTIssuer(
+        issuer=ISSUER, audience=AUDIENCE, secret=SECRET, algorithms=["HS256"]
+    )
+
+
 @dataclass(frozen=True)
 class OrderView:
     """An order as customers see it."""
@@ -79,10 +86,7 @@ def calls() -> list[str]:
 @pytest.fixture
 def api(operon: Operon, calls: list[str]) -> OperonBlueprint:
     """A blueprint with an endpoint of each kind."""
-    issuer = JWTIssuer(
-        issuer=ISSUER, audience=AUDIENCE, secret=SECRET, algorithms=["HS256"]
-    )
-    api = OperonBlueprint("shop", operon, issuers=[issuer])
+    api = OperonBlueprint("shop", operon, issuers=[issuer()])
     create_shop(operon.engine, "book")
 
     @api.post(

@@ -7,7 +7,6 @@ import pytest
 from operon.flask.config import OTHERS
 from operon.flask.endpoint import EndpointOptions
 from operon.flask.problem import KINDS
-from operon.flask.tokens.algorithms import ALGORITHMS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The tables of the shop: products, orders, payments and shipments."""
+"""The tables of the shop: products, orders, payments, repayments and shipments."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,12 +16,14 @@ def upgrade() -> None:
     _create_products()
     _create_orders()
     _create_payments()
+    _create_repayments()
     _create_shipments()
 
 
 def downgrade() -> None:
     """Drop the tables, with everything in them."""
     op.drop_table("shipments")
+    op.drop_table("repayments")
     op.drop_table("payments")
     op.drop_table("orders")
     op.drop_table("products")
@@ -43,6 +45,7 @@ def _create_orders() -> None:
     op.create_table(
         "orders",
         sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("customer", sa.Text(), nullable=False),
         sa.Column("sku", sa.Text(), nullable=False),
         sa.Column("quantity", sa.Integer(), nullable=False),
         sa.Column("total", _MONEY, nullable=False),
@@ -56,6 +59,7 @@ def _create_orders() -> None:
         ),
         sa.UniqueConstraint("run_id", name="uq_orders_run_id"),
     )
+    op.create_index("ix_orders_customer", "orders", ["customer"])
 
 
 def _create_payments() -> None:
@@ -72,6 +76,21 @@ def _create_payments() -> None:
         ),
         sa.UniqueConstraint("order_id", name="uq_payments_order_id"),
         sa.UniqueConstraint("idempotency_key", name="uq_payments_idempotency_key"),
+    )
+
+
+def _create_repayments() -> None:
+    op.create_table(
+        "repayments",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("order_id", sa.Integer(), nullable=False),
+        sa.Column("amount", _MONEY, nullable=False),
+        sa.Column("clerk", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_repayments"),
+        sa.ForeignKeyConstraint(
+            ["order_id"], ["orders.id"], name="fk_repayments_order_id"
+        ),
+        sa.UniqueConstraint("order_id", name="uq_repayments_order_id"),
     )
 
 
