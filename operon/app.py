@@ -28,6 +28,7 @@ from operon.engine.enqueueing import compare
 from operon.engine.flow import IdTaken
 from operon.engine.telling import start_told
 from operon.handle import Handle
+from operon.hooks import Hooks
 from operon.ids import new_id
 from operon.queue import DEFAULT_QUEUE
 from operon.queue import MOST_URGENT
@@ -95,6 +96,11 @@ class Operon(Reading, Operating, Mailing, Planning):
     def settings(self) -> Settings:
         """How this Operon behaves."""
         return self._process.settings
+
+    @property
+    def hooks(self) -> Hooks:
+        """Who is told what happens; used by the edges."""
+        return self._process.made().services.hooks
 
     @property
     def queues(self) -> list[str]:

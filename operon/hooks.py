@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
 from typing import Literal
+from typing import Protocol
 
 from operon.status import RunStatus
 
@@ -90,6 +91,7 @@ class RunClaimed:
     """A process has taken a run."""
 
     run: Run
+    executor: str
     queue: str
     is_recovery: bool
     """Whether another process had it and is gone."""
@@ -164,8 +166,10 @@ class AttemptFinished:
     connection. `abandoned`: the claim has ended meanwhile."""
     error: str | None = None
     """The class of what it raised."""
-    conflict: bool = False
+    is_conflict: bool = False
     """Whether it was refused for a conflict with other transactions."""
+    size: int | None = None
+    """Of what was recorded, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +188,10 @@ class RequestReceived:
     method: str
     route: str
     """The rule, with names for path arguments."""
+    since: int
+    """When it came, in nanoseconds since 1970."""
     trace: Trace
-    """What the caller says of the trace it belongs to."""
+    """What the caller says of the trace it belongs to; empty unless it is trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +205,9 @@ class RequestAnswered:
     key: Literal["none", "executed", "replayed", "refused"] = "none"
     """What became of its idempotency key."""
     problem: str | None = None
-    """The slug of what it is told instead of a result."""
-    is_trusted: bool = False
-    """Whether it came with credentials that were accepted."""
+    """The type of the problem it is told instead of a result."""
+    run_id: str | None = None
+    """The run that did, or does, the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +235,33 @@ Record = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """What there is to do in a queue now."""
+
+    name: str
+    due: int
+    """Runs that could be claimed."""
+    oldest: float
+    """For how many seconds the first of these has been due; 0 without any."""
+
+
+class Source(Protocol):
+    """What can be asked of one Operon in this process, at any time."""
+
+    def queues(self) -> Sequence[QueueState]:
+        """Return what there is to do, of all queues; it asks the database."""
+        ...
+
+    def slots(self) -> tuple[int, int]:
+        """Return how many threads for claimed runs are busy, and how many are free."""
+        ...
+
+    def silence(self) -> float | None:
+        """Return the seconds since this executor's last heartbeat; None without one."""
+        ...
+
+
 class Hook:
     """What is told; derive from it, and give it by `Operon(hooks=[…])`.
 
@@ -238,6 +271,9 @@ class Hook:
 
     def tell(self, record: Record) -> None:
         """Take notice of *record*."""
+
+    def watch(self, source: Source) -> None:
+        """Take notice of whom to ask how things stand; once for each process."""
 
     def carry(self) -> Trace:
         """Return in which trace the calling thread is, to be stored on new runs."""
@@ -260,6 +296,14 @@ class Hooks:
             try:
                 hook.tell(record)
             except Exception as error:  # noqa: BLE001 - no hook may change what happens
+                self._complain(hook, error)
+
+    def watch(self, source: Source) -> None:
+        """Tell all of them whom to ask."""
+        for hook in self.each:
+            try:
+                hook.watch(source)
+            except Exception as error:  # noqa: BLE001 - as above
                 self._complain(hook, error)
 
     def carry(self) -> Trace:

@@ -79,28 +79,35 @@ def claim_told(run: ActiveRun) -> Generator[Claim, None, None]:
         tell(end)
 
 
+class Attempt:
+    """What is told of an attempt when it is over."""
+
+    size: int | None = None
+
+
 @contextmanager
 def attempt_told(
     run: ActiveRun, operation: Operation, position: int, number: int
-) -> Generator[None, None, None]:
+) -> Generator[Attempt, None, None]:
     """Tell that *operation* is tried, and in the end what came of it."""
     tell, facts = run.services.hooks.tell, run.facts
     this = hooks.Operation(operation.kind, operation.name, position, number)
     tell(hooks.AttemptStarted(facts, this))
     outcome: hooks.AttemptOutcome = "abandoned"
     error: str | None = None
-    conflict = False
+    attempt, is_conflict = Attempt(), False
     try:
-        yield
+        yield attempt
         outcome = "recorded"
     except Rejected as refusal:
-        outcome, conflict = "refused", refusal.fault in _CONFLICTS
+        outcome, is_conflict = "refused", refusal.fault in _CONFLICTS
         raise
     except Exception as raised:
         outcome, error = "failed", type(raised).__qualname__
         raise
     finally:
-        tell(hooks.AttemptFinished(facts, this, outcome, error, conflict))
+        size = attempt.size
+        tell(hooks.AttemptFinished(facts, this, outcome, error, is_conflict, size))
 
 
 def _claimed(run: ActiveRun) -> hooks.RunClaimed:
@@ -110,6 +117,7 @@ def _claimed(run: ActiveRun) -> hooks.RunClaimed:
         assert new is not None  # noqa: S101 - a run is claimed or begins here
         return hooks.RunClaimed(
             run.facts,
+            run.lease.executor,
             queue=new.queue,
             is_recovery=False,
             waited=timedelta(0),
@@ -119,6 +127,7 @@ def _claimed(run: ActiveRun) -> hooks.RunClaimed:
     is_first = claimed.started_at >= claimed.claimed_at
     return hooks.RunClaimed(
         run.facts,
+        run.lease.executor,
         queue=claimed.queue,
         is_recovery=claimed.recoveries > 0,
         waited=claimed.claimed_at - claimed.due_at if is_first else None,

@@ -106,8 +106,11 @@ class Trial:
         """Make *attempt*; hooks are told."""
         if not self._run.services.hooks:
             return attempt(this)
-        with attempt_told(self._run, self._operation, this.position, this.number):
-            return attempt(this)
+        run, operation = self._run, self._operation
+        with attempt_told(run, operation, this.position, this.number) as told:
+            recorded = attempt(this)
+            told.size = len(recorded.output or "")
+        return recorded
 
     def _settled(self, refusal: Rejected, patience: RunPatience) -> Record | None:
         """Return what the refused position holds; None: try again, after a wait."""

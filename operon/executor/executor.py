@@ -32,6 +32,7 @@ from operon.executor.planner import Planner
 from operon.executor.process import this_process
 from operon.executor.retention import Keeping
 from operon.executor.retention import Retention
+from operon.executor.watching import Gauges
 from operon.executor.workers import Workers
 from operon.registry import Declared
 from operon.results import Results
@@ -83,6 +84,7 @@ class Executor:
         services.tell_due = self.notifier.tell_due
         services.is_crowded = self._keeper.workers.is_crowded
         services.help = self.help
+        services.hooks.watch(Gauges(services, self._keeper.workers, self._heartbeat))
 
     def be_present(self) -> None:
         """Announce this process to the others, unless that was done.

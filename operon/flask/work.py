@@ -16,6 +16,7 @@ from operon.engine.enqueueing import enqueue
 from operon.engine.faults import Fault
 from operon.engine.faults import classify
 from operon.engine.flow import IdTaken
+from operon.engine.telling import start_told
 from operon.errors import MisuseError
 from operon.flask import answers
 from operon.flask.endpoint import Endpoint
@@ -99,7 +100,16 @@ class Work:
             Problem: The same request is being worked on, or nobody knows whether the
                 run was started.
         """
-        asked, services = self._request(values, principal), self._services
+        services, declared = self._services, self.endpoint.declared
+        with start_told(services, declared, None) as told:
+            run_id, is_first = self._start(self._request(values, principal), key)
+            told.run_id = run_id
+        if is_first:
+            services.tell_due()
+        return run_id, is_first
+
+    def _start(self, asked: Request, key: RequestKey | None) -> tuple[str, bool]:
+        services = self._services
 
         def write(connection: Connection) -> None:
             if key is not None:
@@ -114,7 +124,6 @@ class Work:
                 raise
             run_id = self._run_of(key)
             return run_id, run_id == asked.new.id
-        services.tell_due()
         return asked.new.id, True
 
     @property
@@ -136,6 +145,7 @@ class Work:
                 default_id=new_id,
                 payloads=services.payloads,
                 code_version=services.code_version,
+                trace=services.hooks.carry(),
             )
         except MisuseError as error:
             raise Problem(INVALID, "A value cannot be stored") from error

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from operon.client import OnceTransport
-from operon.hooks import Point
+from operon.points import Point
 from operon.models import WebRequest
 from operon.models import WorkflowRun
 from operon.status import RunStatus
