@@ -153,7 +153,10 @@ class Operon(Reading, Operating, Mailing, Planning):
             attributes=attributes,
             principal=principal,
         )
-        asked = self._request(workflow, options, None)
+        services = self._process.made().services
+        with start_told(services, declaration_of(workflow)) as told:
+            asked = self._request(workflow, options, None)
+            told.run_id = asked.new.id
         ready = self._process.ready()
         executor = ready.executor
         new = asked.new
@@ -238,7 +241,7 @@ class Operon(Reading, Operating, Mailing, Planning):
         if session is None and place is not None:
             session = place.session
         services = self._process.made().services
-        with start_told(services, declaration_of(workflow), queue) as told:
+        with start_told(services, declaration_of(workflow), queue=queue) as told:
             asked = self._request(workflow, options, place)
             services = self._process.ready().services
             started = start(services, asked, on_conflict=on_conflict, session=session)

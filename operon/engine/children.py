@@ -68,7 +68,9 @@ def start(run: ActiveRun, child: Any, options: Mapping[str, Any]) -> Handle[Any]
     if recorded is None:
 
         def act(connection: Connection) -> Record:
-            with start_told(run.services, asked.declared, asked.new.queue) as told:
+            with start_told(
+                run.services, asked.declared, queue=asked.new.queue
+            ) as told:
                 started = enqueue(
                     run.services, connection, _within(run, asked), on_conflict
                 )

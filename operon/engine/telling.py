@@ -1,4 +1,8 @@
-"""Telling hooks what happens to runs; where there are none, nothing is done."""
+"""Telling hooks what happens to runs; where there are none, nothing is done.
+
+Of a run that begins here nothing is told before its row is written: its id may turn out
+to be that of another run, whose outcome is then waited for.
+"""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -29,7 +33,7 @@ class Start:
 
 @contextmanager
 def start_told(
-    services: Services, declared: Declared, queue: str | None
+    services: Services, declared: Declared, *, queue: str | None = None
 ) -> Generator[Start, None, None]:
     """Tell that a run of *declared* is started, and in the end whether it was."""
     start, tell = Start(), services.hooks.tell
@@ -58,7 +62,7 @@ class Claim:
 @contextmanager
 def claim_told(run: ActiveRun) -> Generator[Claim, None, None]:
     """Tell that *run* was claimed, and in the end what became of it."""
-    tell, claim = run.services.hooks.tell, Claim()
+    tell, claim = run.tell, Claim()
     tell(_claimed(run))
     end: hooks.Record = hooks.RunReleased(run.facts)
     try:
@@ -90,7 +94,7 @@ def attempt_told(
     run: ActiveRun, operation: Operation, position: int, number: int
 ) -> Generator[Attempt, None, None]:
     """Tell that *operation* is tried, and in the end what came of it."""
-    tell, facts = run.services.hooks.tell, run.facts
+    tell, facts = run.tell, run.facts
     this = hooks.Operation(operation.kind, operation.name, position, number)
     tell(hooks.AttemptStarted(facts, this))
     outcome: hooks.AttemptOutcome = "abandoned"
@@ -124,7 +128,7 @@ def _claimed(run: ActiveRun) -> hooks.RunClaimed:
             age=timedelta(0),
             trace=_trace(new),
         )
-    is_first = claimed.started_at >= claimed.claimed_at
+    is_first = claimed.epoch == 1
     return hooks.RunClaimed(
         run.facts,
         run.lease.executor,

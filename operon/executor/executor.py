@@ -84,7 +84,8 @@ class Executor:
         services.tell_due = self.notifier.tell_due
         services.is_crowded = self._keeper.workers.is_crowded
         services.help = self.help
-        services.hooks.watch(Gauges(services, self._keeper.workers, self._heartbeat))
+        self._gauges = Gauges(services, self._keeper.workers, self._heartbeat)
+        services.hooks.watch(self._gauges)
 
     def be_present(self) -> None:
         """Announce this process to the others, unless that was done.

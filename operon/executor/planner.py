@@ -111,7 +111,7 @@ def start_at(
     """
     which = tick.isoformat() if beside is None else f"trigger/{beside}"
     run_id = f"schedule/{rule.name}/{which}"
-    with start_told(services, _declared(rule), rule.queue) as told:
+    with start_told(services, _declared(rule), queue=rule.queue) as told:
         asked = _asked(services, rule, tick, run_id)
         starts.insert_new(
             connection,

@@ -10,7 +10,7 @@ from operon.hooks import QueueState
 from operon.store.backlog import backlog
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gauges:
     """How things stand for one Operon in this process."""
 

@@ -101,7 +101,7 @@ class Work:
                 run was started.
         """
         services, declared = self._services, self.endpoint.declared
-        with start_told(services, declared, None) as told:
+        with start_told(services, declared) as told:
             run_id, is_first = self._start(self._request(values, principal), key)
             told.run_id = run_id
         if is_first:

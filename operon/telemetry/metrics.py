@@ -100,7 +100,7 @@ class Metrics(Hook):
 
     @_tell.register
     def _(self, record: hooks.RunFinished) -> None:
-        which = {
+        which: dict[str, Any] = {
             names.WORKFLOW_NAME: record.run.workflow,
             names.RUN_STATUS: record.status.value,
         }
@@ -128,7 +128,7 @@ class Metrics(Hook):
             names.WORKFLOW_NAME: record.run.workflow,
             names.STEP_NAME: record.operation.name,
         }
-        which = {
+        which: dict[str, Any] = {
             **name,
             names.STEP_KIND: record.operation.kind,
             names.STEP_OUTCOME: record.outcome,
@@ -142,7 +142,7 @@ class Metrics(Hook):
 
     @_tell.register
     def _(self, record: hooks.RequestAnswered) -> None:
-        which = {
+        which: dict[str, Any] = {
             names.HTTP_REQUEST_METHOD: record.method,
             names.HTTP_ROUTE: record.route,
             names.HTTP_RESPONSE_STATUS_CODE: record.status,
