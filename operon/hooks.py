@@ -13,6 +13,7 @@ logged and changes nothing.
 | `RunContinued` | when a run goes on as another | successor |
 | `RunReleased` | when a process gives a run back | |
 | `LeaseLost` | when a run turns out to be another process's | |
+| `RunJoined` | when the id of a run that was to begin here is taken | |
 | `RunFinished` | when the database has acknowledged the end of a run | status, error |
 | `AttemptStarted` | before a step or activity is tried | operation |
 | `AttemptFinished` | when that try is over | operation, outcome, error, size |
@@ -22,8 +23,8 @@ logged and changes nothing.
 | `TokenRefused` | when it does not accept a bearer token | reason |
 
 Every `RunClaimed` is followed by exactly one of `RunSuspended`, `RunContinued`,
-`RunReleased`, `LeaseLost` and `RunFinished`, unless the process dies; likewise the
-other pairs. No record holds a payload, a token or a query string.
+`RunReleased`, `LeaseLost`, `RunJoined` and `RunFinished`, unless the process dies;
+likewise the other pairs. No record holds a payload, a token or a query string.
 """
 
 import logging
@@ -135,6 +136,13 @@ class LeaseLost:
 
 
 @dataclass(frozen=True, slots=True)
+class RunJoined:
+    """A run that was to begin here had begun before: nothing has happened here."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished:
     """A run has ended, and the database has acknowledged it."""
 
@@ -152,7 +160,7 @@ class AttemptStarted:
     operation: Operation
 
 
-AttemptOutcome = Literal["recorded", "failed", "refused", "abandoned"]
+AttemptOutcome = Literal["recorded", "failed", "refused", "joined", "abandoned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,8 @@ class AttemptFinished:
     operation: Operation
     outcome: AttemptOutcome
     """`recorded` is final. `failed` raised, and `refused` was a conflict or a lost
-    connection. `abandoned`: the claim has ended meanwhile."""
+    connection. `joined`: what it was to do is done already. `abandoned`: the claim has
+    ended meanwhile."""
     error: str | None = None
     """The class of what it raised."""
     is_conflict: bool = False
@@ -225,6 +234,7 @@ Record = (
     | RunContinued
     | RunReleased
     | LeaseLost
+    | RunJoined
     | RunFinished
     | AttemptStarted
     | AttemptFinished

@@ -62,7 +62,7 @@ def enter(run: ActiveRun, operation: Operation, *, lazily: bool = False) -> Slot
     if recorded is not None:
         matched = matching(run, operation, recorded)
         if run.services.hooks:
-            run.tell(_replayed(run, matched))
+            run.services.hooks.tell(_replayed(run, matched))
         return Slot(position, matched)
     _await_lease(run)
     ensure_started(run, lazily=lazily)

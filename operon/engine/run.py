@@ -114,7 +114,6 @@ class ActiveRun:
         self.foreground = foreground
         self.new = new
         self.unstarted = new is not None
-        self._held: list[hooks.Record] | None = None if new is None else []
         self.recorded = history[-1].position if history else 0
         self.position = 0
         self.time = Timeline(services.clock)
@@ -135,20 +134,6 @@ class ActiveRun:
         """Take over what the database made of the row that was just written."""
         self.time.begin(created_at, now=created_at)
         self.deadline_at = deadline_at
-        self.announce()
-
-    def tell(self, record: hooks.Record) -> None:
-        """Tell hooks of *record*, as soon as the run is known to be its own."""
-        if self._held is None:
-            self.services.hooks.tell(record)
-        else:
-            self._held.append(record)
-
-    def announce(self) -> None:
-        """Tell what was held back: nobody else has this run's id."""
-        held, self._held = self._held, None
-        for record in held or ():
-            self.services.hooks.tell(record)
 
     def recall(self, claimed: claims.Claimed, *, since: float | None = None) -> None:
         """Take over what the row said when the run was claimed, *since* or just now."""

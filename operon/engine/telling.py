@@ -1,8 +1,4 @@
-"""Telling hooks what happens to runs; where there are none, nothing is done.
-
-Of a run that begins here nothing is told before its row is written: its id may turn out
-to be that of another run, whose outcome is then waited for.
-"""
+"""Telling hooks what happens to runs; where there are none, nothing is done."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,6 +7,7 @@ from datetime import timedelta
 from operon import hooks
 from operon.engine.faults import Fault
 from operon.engine.flow import Continued
+from operon.engine.flow import IdTaken
 from operon.engine.flow import LeaseLost
 from operon.engine.flow import Suspended
 from operon.engine.outcome import Operation
@@ -62,7 +59,7 @@ class Claim:
 @contextmanager
 def claim_told(run: ActiveRun) -> Generator[Claim, None, None]:
     """Tell that *run* was claimed, and in the end what became of it."""
-    tell, claim = run.tell, Claim()
+    tell, claim = run.services.hooks.tell, Claim()
     tell(_claimed(run))
     end: hooks.Record = hooks.RunReleased(run.facts)
     try:
@@ -75,6 +72,9 @@ def claim_told(run: ActiveRun) -> Generator[Claim, None, None]:
         raise
     except LeaseLost:
         end = hooks.LeaseLost(run.facts)
+        raise
+    except IdTaken:
+        end = hooks.RunJoined(run.facts)
         raise
     else:
         if claim.finish is not None:
@@ -94,7 +94,7 @@ def attempt_told(
     run: ActiveRun, operation: Operation, position: int, number: int
 ) -> Generator[Attempt, None, None]:
     """Tell that *operation* is tried, and in the end what came of it."""
-    tell, facts = run.tell, run.facts
+    tell, facts = run.services.hooks.tell, run.facts
     this = hooks.Operation(operation.kind, operation.name, position, number)
     tell(hooks.AttemptStarted(facts, this))
     outcome: hooks.AttemptOutcome = "abandoned"
@@ -104,7 +104,11 @@ def attempt_told(
         yield attempt
         outcome = "recorded"
     except Rejected as refusal:
-        outcome, is_conflict = "refused", refusal.fault in _CONFLICTS
+        outcome = "joined" if refusal.fault is Fault.TAKEN else "refused"
+        is_conflict = refusal.fault in _CONFLICTS
+        raise
+    except IdTaken:
+        outcome = "joined"
         raise
     except Exception as raised:
         outcome, error = "failed", type(raised).__qualname__

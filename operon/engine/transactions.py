@@ -81,7 +81,6 @@ def _transacted(run: ActiveRun, companion: Companion | None) -> object:
 
 def read(run: ActiveRun) -> object:
     """Run the invocation of *run* in a READ ONLY transaction that leaves no trace."""
-    run.announce()
     invocation: Invocation[object] = run.workflow
     patience = _patience(run)
     while True:
@@ -168,4 +167,3 @@ def _claim_id(run: ActiveRun, opening: Direct) -> None:
     )
     backend = services.database.backend
     starts.insert_first(opening, backend, run.new, beginning, clock=services.clock)
-    run.announce()

@@ -62,6 +62,7 @@ class Metrics(Hook):
         self._attempt_duration = meter.create_histogram("operon.attempt.duration", "s")
         self._request_duration = meter.create_histogram("operon.request.duration", "s")
         self._size = meter.create_histogram("operon.checkpoint.size", "By")
+        self._begun: dict[str, hooks.RunClaimed] = {}
         self._since: dict[tuple[Any, ...], float] = {}
         self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
         self._gauges = _Gauges(self._sources)
@@ -92,14 +93,26 @@ class Metrics(Hook):
             time.monotonic() - record.age.total_seconds()
         )
         if record.waited is not None:
-            self._started.add(1, workflow)
-            waited = max(0.0, record.waited.total_seconds())
-            self._waited.record(waited, {names.QUEUE_NAME: record.queue})
+            self._begun[record.run.id] = record
         if record.is_recovery:
             self._recovered.add(1, workflow)
 
+    def _begin(self, run: hooks.Run) -> None:
+        """Count a run as started, now that its id is known to be its own."""
+        record = self._begun.pop(run.id, None)
+        if record is not None and record.waited is not None:
+            self._started.add(1, {names.WORKFLOW_NAME: run.workflow})
+            waited = max(0.0, record.waited.total_seconds())
+            self._waited.record(waited, {names.QUEUE_NAME: record.queue})
+
+    @_tell.register
+    def _(self, record: hooks.RunJoined) -> None:
+        self._begun.pop(record.run.id, None)
+        self._since.pop(("run", record.run.id), None)
+
     @_tell.register
     def _(self, record: hooks.RunFinished) -> None:
+        self._begin(record.run)
         which: dict[str, Any] = {
             names.WORKFLOW_NAME: record.run.workflow,
             names.RUN_STATUS: record.status.value,
@@ -111,10 +124,12 @@ class Metrics(Hook):
     @_tell.register(hooks.RunContinued)
     @_tell.register(hooks.RunReleased)
     def _(self, record: Any) -> None:
+        self._begin(record.run)
         self._since.pop(("run", record.run.id), None)
 
     @_tell.register
     def _(self, record: hooks.LeaseLost) -> None:
+        self._begin(record.run)
         self._since.pop(("run", record.run.id), None)
         self._lost.add(1, {names.WORKFLOW_NAME: record.run.workflow})
 
@@ -124,6 +139,10 @@ class Metrics(Hook):
 
     @_tell.register
     def _(self, record: hooks.AttemptFinished) -> None:
+        if record.outcome == "joined":
+            self._since.pop(_attempt(record), None)
+            return
+        self._begin(record.run)
         name: dict[str, Any] = {
             names.WORKFLOW_NAME: record.run.workflow,
             names.STEP_NAME: record.operation.name,

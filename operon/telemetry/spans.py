@@ -168,6 +168,10 @@ class Spans(Hook):
         self._leave(record.run, "lease lost", {})
 
     @_tell.register
+    def _(self, record: hooks.RunJoined) -> None:
+        self._forget(_key(record.run))
+
+    @_tell.register
     def _(self, record: hooks.Replayed) -> None:
         found = self._open.get(_key(record.run))
         if found is not None:
@@ -187,8 +191,11 @@ class Spans(Hook):
 
     @_tell.register
     def _(self, record: hooks.AttemptFinished) -> None:
-        attributes = {names.STEP_OUTCOME: record.outcome}
-        self._end(_key(record.run, record.operation), attributes, record.error)
+        key = _key(record.run, record.operation)
+        if record.outcome == "joined":
+            self._forget(key)
+        else:
+            self._end(key, {names.STEP_OUTCOME: record.outcome}, record.error)
 
     def _leave(self, run: hooks.Run, how: str, attributes: Mapping[str, Any]) -> None:
         """End the span of a claim after which the run goes on elsewhere, or later."""
@@ -218,6 +225,12 @@ class Spans(Hook):
         )
         token = context.attach(trace.set_span_in_context(span))
         self._open[key] = _Open(span, token)
+
+    def _forget(self, key: tuple[Any, ...]) -> None:
+        """Leave a span that tells of nothing: it is never ended, so never exported."""
+        found = self._open.pop(key, None)
+        if found is not None:
+            context.detach(found.token)
 
     def _end(
         self, key: tuple[Any, ...], attributes: Mapping[str, Any], error: str | None

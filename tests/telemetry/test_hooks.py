@@ -22,6 +22,7 @@ from operon.hooks import Replayed
 from operon.hooks import RunClaimed
 from operon.hooks import RunContinued
 from operon.hooks import RunFinished
+from operon.hooks import RunJoined
 from operon.hooks import RunReleased
 from operon.hooks import RunStarted
 from operon.hooks import RunStarting
@@ -29,7 +30,14 @@ from operon.hooks import RunSuspended
 from operon.models import WorkflowRun
 from tests.processes import eventually
 
-ENDS = (RunFinished, RunSuspended, RunContinued, RunReleased, LeaseLost)
+ENDS = (
+    RunFinished,
+    RunSuspended,
+    RunContinued,
+    RunReleased,
+    RunJoined,
+    LeaseLost,
+)
 PATIENCE = timedelta(seconds=30)
 
 
@@ -170,14 +178,18 @@ def test_what_is_replayed_is_told_as_that_and_not_tried(operon, kept):
 
     operon.run(HookPlain(), id="r")
 
-    assert kept.names() == [
+    tried = {"AttemptStarted", "AttemptFinished"}
+    assert [name for name in kept.names() if name not in tried] == [
         "RunStarting",
         "RunStarted",
+        "RunClaimed",
+        "RunJoined",  # the id turned out to be taken: the run is continued instead
         "RunClaimed",
         "Replayed",
         "Replayed",
         "RunFinished",
     ]
+    assert {each.outcome for each in kept.of(AttemptFinished)} <= {"joined"}
     replayed = [(e.operation.kind, e.operation.name) for e in kept.of(Replayed)]
     assert replayed == [("step", "save"), ("activity", "ring")]
 
