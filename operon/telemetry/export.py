@@ -8,6 +8,8 @@ from operon.errors import ConfigurationError
 
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _SIGNALS = ("TRACES", "METRICS", "LOGS")
+_exported: set[str] = set()
+"""For which signals a provider was set by this process, or the one it was forked of."""
 
 
 def configure(environment: Mapping[str, str] = os.environ) -> bool:
@@ -35,7 +37,9 @@ def configure(environment: Mapping[str, str] = os.environ) -> bool:
             cure="pip install 'operon[otlp]'",
         ) from error
     for signal in named:
-        atexit.register(getattr(providers, f"set_{signal.lower()}")())
+        if signal not in _exported:
+            _exported.add(signal)
+            atexit.register(getattr(providers, f"set_{signal.lower()}")())
     return True
 
 
