@@ -1,5 +1,6 @@
 """Configuration: what an application's `OPERON_…` settings say."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import timedelta
@@ -38,13 +39,17 @@ def options_of(config: Mapping[str, Any]) -> Options:
     return cast("Options", found)
 
 
-def launches(config: Mapping[str, Any]) -> bool:
+def launches(
+    config: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> bool:
     """Tell whether processes that serve requests execute runs as well; they do.
+
+    OPERON_LAUNCH says no, in *config* or else in *environment*.
 
     Raises:
         ConfigurationError: OPERON_LAUNCH is neither true nor false.
     """
-    value = config.get(_LAUNCH, True)
+    value = config.get(_LAUNCH, environment.get(_LAUNCH, True))
     return bool(parsed(_LAUNCH, value, bool) if isinstance(value, str) else value)
 
 

@@ -124,8 +124,11 @@ def test_a_process_that_was_shut_down_executes_again_when_it_serves_again(
     eventually(lambda: is_launched(app))
 
 
-def test_a_process_may_be_kept_from_executing_runs(make_app):
-    app = make_app(OPERON_LAUNCH="false")
+@pytest.mark.parametrize("place", ["configuration", "environment"])
+def test_a_process_may_be_kept_from_executing_runs(make_app, monkeypatch, place):
+    if place == "environment":
+        monkeypatch.setenv("OPERON_LAUNCH", "false")
+    app = make_app(**{"OPERON_LAUNCH": "false"} if place == "configuration" else {})
 
     serve(app)
 
