@@ -50,21 +50,14 @@ def executor(env):
     return Child("operon.cli", ["--app", app, "executor"], env=env)
 
 
-def serving(env):
-    """The shop's API, which leaves runs to executors."""
-    program = (
-        "from werkzeug.serving import make_server\n"
-        "from sample_app.app import create_app\n"
-        "app = create_app()\n"
-        "app.before_request_funcs[None] = [\n"
-        "    each for each in app.before_request_funcs[None]\n"
-        "    if each.__name__ != 'ensure'\n"
-        "]\n"
-        "server = make_server('127.0.0.1', 0, app, threaded=True)\n"
-        "print(f'port {server.port}', flush=True)\n"
-        "server.serve_forever()\n"
-    )
-    return program
+SERVING = """
+from werkzeug.serving import make_server
+from sample_app.app import create_app
+
+server = make_server("127.0.0.1", 0, create_app(), threaded=True)
+print(f"port {server.port}", flush=True)
+server.serve_forever()
+"""
 
 
 def order(url: str, **headers: str) -> httpx.Response:
@@ -86,9 +79,9 @@ def order(url: str, **headers: str) -> httpx.Response:
 
 def test_one_order_is_one_trace_though_its_executor_is_killed(env, receiver, tmp_path):
     path = tmp_path / "serve.py"
-    path.write_text(serving(env), encoding="utf-8")
-    with Child(path, env=env) as server:
-        port = eventually(lambda: server.output().partition("port ")[2].strip())
+    path.write_text(SERVING, encoding="utf-8")
+    with Child(path, env={**env, "OPERON_LAUNCH": "false"}) as server:
+        port = eventually(lambda: server.output().partition("port ")[2].strip())  # noqa: PLW0108 - the output grows
         with closing(sqlite3.connect(env["SAMPLE_APP_PAYMENTS"])) as ledger:
             ledger.execute("BEGIN EXCLUSIVE")  # the provider does not answer
             with executor(env) as first:

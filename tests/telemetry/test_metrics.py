@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
 from sqlalchemy.orm import Session
 
 from operon import Retry
@@ -10,6 +11,8 @@ from operon import Workflow
 from operon import activity
 from operon import step
 from operon.hooks import TokenRefused
+from operon.schema import upgrade
+from operon.telemetry import Metrics
 from tests.processes import eventually
 
 PATIENCE = timedelta(seconds=30)
@@ -44,16 +47,14 @@ def points(reader):
 
     def read(name: str) -> dict[tuple[object, ...], object]:
         data = reader.get_metrics_data()
-        found = {}
-        for resource in [] if data is None else data.resource_metrics:
-            for scope in resource.scope_metrics:
-                for metric in scope.metrics:
-                    if metric.name == name:
-                        found |= {
-                            tuple(dict(point.attributes).values()): point
-                            for point in metric.data.data_points
-                        }
-        return found
+        return {
+            tuple(dict(point.attributes).values()): point
+            for resource in ([] if data is None else data.resource_metrics)
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        }
 
     calls.clear()
     return read
@@ -115,11 +116,6 @@ def test_slots_and_heartbeat_are_measured(operon, points):
 def test_a_database_that_is_away_has_no_backlog_to_tell(
     make_operon, own_server, reader, points
 ):
-    from opentelemetry.sdk.metrics import MeterProvider
-
-    from operon.schema import upgrade
-    from operon.telemetry import Metrics
-
     own_server.create_database("shop")
     provider = MeterProvider(metric_readers=[reader])
     operon = make_operon(
