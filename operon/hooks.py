@@ -1,8 +1,8 @@
 """Hooks: what happens to runs, told to whoever wants to know.
 
-A hook is called in the thread in which it happens, between the engine's own actions,
-and never within a transaction of a step. It must be quick. An error of a hook is
-logged and changes nothing.
+A hook is called in the thread in which it happens, between the engine's own actions:
+never while a step's transaction is open, but for a start that is part of it. It must be
+quick. An error of a hook is logged and changes nothing.
 
 | record | told | with |
 |---|---|---|
