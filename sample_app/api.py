@@ -30,7 +30,7 @@ def create_api(operon: Operon, issuer: JWTIssuer) -> OperonBlueprint:
         roles={CUSTOMER},
         status=201,
         location="/api/orders/{order_id}",
-        errors={NotSoldError: 422, OutOfStockError: 409, PaymentDeclinedError: 402},
+        errors={NotSoldError: 404, OutOfStockError: 409, PaymentDeclinedError: 402},
     )(Checkout)
     readers = {CUSTOMER, STAFF}
     api.get("/orders", scopes={"orders:read"}, roles=readers)(list_orders)

@@ -7,10 +7,12 @@ idempotency key it need not: the same request is answered as it was the first ti
 import random
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC
 from datetime import datetime
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
+from typing import cast
 from uuid import uuid4
 
 import httpx
@@ -70,7 +72,7 @@ class OnceTransport(httpx.BaseTransport):
             pause = min(_LONGEST_WAIT, _FIRST_WAIT * 2**tries)
             pause *= random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
             try:
-                response = self._wrapped.handle_request(request)
+                response = self._sent(request)
             except httpx.TransportError:
                 if not self._may_repeat(request) or self._monotonic() + pause > until:
                     raise
@@ -83,6 +85,20 @@ class OnceTransport(httpx.BaseTransport):
                     return response
                 response.close()
             self._sleep(pause)
+
+    def _sent(self, request: httpx.Request) -> httpx.Response:
+        """Send it once; an answer to a call with a key is there as a whole, or none."""
+        response = self._wrapped.handle_request(request)
+        if request.method not in _KEYED:
+            return response
+        with closing(response):
+            body = b"".join(cast("httpx.SyncByteStream", response.stream))
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=httpx.ByteStream(body),
+            extensions=response.extensions,
+        )
 
     def close(self) -> None:
         """Close what sends."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 from datetime import datetime
+from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
@@ -32,6 +33,8 @@ from operon.store import checkpoints
 from operon.store import deadlines
 from operon.store.checkpoints import Record
 from operon.store.direct import Direct
+
+_MOMENT = timedelta(milliseconds=10)
 
 
 @dataclass(frozen=True)
@@ -244,7 +247,11 @@ def deliver_cancel(run: ActiveRun, position: int) -> None:
 
 
 def meet_deadline(run: ActiveRun) -> None:
-    """Ask *run*, whose deadline has passed, to end; its next operation is told."""
+    """Ask *run*, whose deadline has passed, to end; its next operation is told.
+
+    Where a keeper does so just now, its commit is waited for: else one more operation
+    would begin.
+    """
     services, patience = run.services, RunPatience(run)
     while run.is_overdue:
         try:
@@ -260,7 +267,8 @@ def meet_deadline(run: ActiveRun) -> None:
             patience.wait(Rejected.from_error(error))
         else:
             run.look()
-            return
+            if run.is_overdue:
+                run.wait(_MOMENT)
 
 
 def timed_out(run_id: str, *, payloads: Payloads) -> tuple[str, str | None]:

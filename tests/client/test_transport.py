@@ -93,6 +93,32 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_key(calling):
     assert len(set(server.seen)) == 1
 
 
+class Torn(httpx.SyncByteStream):
+    """A body of which only the beginning comes."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b'{"order_id"'
+        raise httpx.RemoteProtocolError("peer closed connection")
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again_with_the_same_key(calling):
+    torn = httpx.Response(201, stream=Torn())
+    server = Server([torn, httpx.Response(201, json={"order_id": 7})])
+
+    answer = calling(server).post("/orders", json={})
+
+    assert answer.json() == {"order_id": 7}
+    [(_, first, _), (_, again, _)] = server.seen
+    assert first == again is not None
+
+
+def test_an_answer_may_be_read_in_parts(calling):
+    server = Server([httpx.Response(200, content=b"1234")])
+
+    with calling(server).stream("POST", "/orders", json={}) as answer:
+        assert b"".join(answer.iter_raw(2)) == b"1234"
+
+
 def test_every_call_has_a_key_of_its_own(calling):
     server = Server([CREATED, CREATED])
     client = calling(server)

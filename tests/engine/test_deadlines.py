@@ -1,9 +1,12 @@
 """Deadlines: absolute, inherited, delivered like a cancel, and a failure in the end."""
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from operon import Retry
@@ -382,6 +385,48 @@ def test_operations_of_a_compensation_work_however_long_they_take(operon):
     with pytest.raises(RunTimeoutError):
         handle.result(SOON)
     assert names(operon, "r") == ["dawdle", "deadline", "dawdle", "sleep", "release"]
+
+
+def test_a_deadline_that_somebody_else_enforces_just_now_is_waited_for(
+    make_operon, postgres_database, clock
+):
+    engine = create_engine(postgres_database.url)
+    mine, looked = threading.get_ident(), threading.Semaphore(0)
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def notice(_c, _cursor, statement, *_rest) -> None:
+        is_looking = "SKIP LOCKED" in statement and "deadline_at" in statement
+        if is_looking and threading.get_ident() == mine:
+            looked.release()
+
+    operon = make_operon(engine, clock=clock)
+
+    class Dawdles(BoundedSlow):
+        def run(self) -> str:
+            self.dawdle()
+            begin_to_enforce()
+            self.dawdle()
+            return "too late"
+
+    keeper = engine.connect()
+
+    def begin_to_enforce() -> None:
+        lock = "SELECT id FROM operon_runs WHERE id = 'r' FOR NO KEY UPDATE"
+        keeper.exec_driver_sql(lock)
+        turn(operon, 2 * HOUR)
+        threading.Thread(target=enforce).start()
+
+    def enforce() -> None:
+        for _ in range(2):  # after one it would have given up, and gone on
+            looked.acquire(timeout=5)
+        keeper.commit()
+
+    acts["dawdle"] = lambda: told.append("dawdled")
+    with keeper, pytest.raises(RunTimeoutError):
+        operon.run(Dawdles(), id="r", timeout=HOUR)
+
+    assert told == ["dawdled"]
+    assert names(operon, "r") == ["dawdle", "deadline"]
 
 
 # --- absolute

@@ -1158,8 +1158,7 @@ def test_a_shutdown_begins_nothing_that_still_waits_for_a_thread(
     eventually(lambda: happened(ledger) == ["a"])
     stopper = threading.Thread(target=operon.shutdown, args=(SOON,))
     stopper.start()
-    services = operon._process
-    eventually(lambda: services._made is None)
+    assert operon.ready().services.stopping.wait(15)
     gate.open()
     stopper.join()
     assert happened(ledger) == ["a"]

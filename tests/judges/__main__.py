@@ -32,6 +32,7 @@ AT_ONCE = 2  # judges
 Judge = Callable[[], str | None]
 """Returns what it found."""
 
+_OWNED = ("SQLite", "PostgreSQL", "the sample, SQLite", "the sample, PostgreSQL")
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 _PLANTED = (
     "Undocumented status code",
@@ -60,16 +61,22 @@ def main(tools: Tools) -> int:
 def _served(stack: ExitStack, folder: Path) -> Mapping[str, str]:
     """Serve the application in several ways, until *stack* is left; return where."""
     server = stack.enter_context(PostgresServer())
-    server.create_database("judged")
+    for name in ("judged", "sample"):
+        server.create_database(name)
+    judged, sample = "tests.judges.shop", "tests.judges.sample"
     ways = {
-        "SQLite": [f"sqlite:///{folder}/judged.db"],
-        "PostgreSQL": [server.url("judged")],
-        "expired": [f"sqlite:///{folder}/expired.db"],
-        "planted": [f"sqlite:///{folder}/planted.db", "planted"],
+        "SQLite": (judged, [f"sqlite:///{folder}/judged.db"]),
+        "PostgreSQL": (judged, [server.url("judged")]),
+        "the sample, SQLite": (sample, [f"sqlite:///{folder}/sample.db"]),
+        "the sample, PostgreSQL": (sample, [server.url("sample")]),
+        "expired": (judged, [f"sqlite:///{folder}/expired.db"]),
+        "the sample, expired": (sample, [f"sqlite:///{folder}/sample_expired.db"]),
+        "planted": (judged, [f"sqlite:///{folder}/planted.db", "planted"]),
     }
+    env = {"SAMPLE_APP_PAYMENTS": f"{folder}/payments.db"}
     children = {
-        name: stack.enter_context(Child("tests.judges.shop", arguments))
-        for name, arguments in ways.items()
+        name: stack.enter_context(Child(program, arguments, env=env))
+        for name, (program, arguments) in ways.items()
     }
     return {name: _address(child) for name, child in children.items()}
 
@@ -88,11 +95,12 @@ def _judges(tools: Tools, at: Mapping[str, str], folder: Path) -> dict[str, Judg
             _as_owner, tools, at[name], seed
         )
         for seed in SEEDS
-        for name in ("SQLite", "PostgreSQL")
+        for name in _OWNED
     }
-    judges["schemathesis with an expired token"] = partial(
-        _expired, tools, at["expired"]
-    )
+    for name in ("expired", "the sample, expired"):
+        judges[f"schemathesis with an expired token, {name}"] = partial(
+            _expired, tools, at[name]
+        )
     judges["schemathesis on a planted bug"] = partial(_planted, tools, at["planted"])
     judges["a generated client"] = partial(
         tools.client, at["PostgreSQL"], token("carol"), folder

@@ -36,11 +36,11 @@ from operon.flask import Refused
 from operon.flask.ownership import OPERATOR
 from operon.flask.tokens import issue
 from operon.schema import upgrade
+from sample_app.identity import AUDIENCE
+from sample_app.identity import ISSUER
 
-ISSUER = "https://id.example.org/"
-AUDIENCE = "shop"
 SECRET = "a secret of thirty-two bytes, or more"  # noqa: S105 - a test's
-SCOPES = ("orders:read", "orders:write")
+SCOPES = ("orders:read", "orders:write", "orders:refund")
 ROLE = "customer"
 PREFIX = "/api"
 
@@ -111,7 +111,7 @@ def token(subject: str, *, age: timedelta = timedelta(0), operates: bool = True)
         subject=subject,
         key=SECRET,
         scopes=SCOPES,
-        roles=[ROLE, OPERATOR] if operates else [ROLE],
+        roles=[ROLE, "staff", *([OPERATOR] if operates else [])],
         claims={"iat": issued, "exp": issued + 3600},
     )
 
@@ -276,6 +276,11 @@ def main(url: str, planted: str | None = None) -> None:
     if planted is not None:
         _plant(app)
     operon.launch()
+    serve(app)
+
+
+def serve(app: Flask) -> None:
+    """Serve *app* at a free port, which is printed, until the process is ended."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     print(f"http://127.0.0.1:{server.port}", flush=True)
     server.serve_forever()

@@ -171,7 +171,7 @@ def test_a_payment_that_is_declined_is_402_and_puts_the_goods_back(
 
 
 def test_what_is_not_sold_cannot_be_ordered(shop, ada):
-    assert ada.order("unicorn").status_code == 422
+    assert ada.order("unicorn").status_code == 404
     assert shop.rows(ORDERS) == []
 
 
