@@ -25,7 +25,7 @@ class Part:
     @property
     def _process(self) -> Process:
         """What it has in this process."""
-        raise NotImplementedError
+        raise NotImplementedError  # `Operon` has one; Flask's, one per application
 
     def _ready(self) -> Runtime:
         return self._process.ready()

@@ -63,7 +63,7 @@ class Routes:
         return self._serve("DELETE", rule, options)
 
     def _serve(self, method: Method, rule: str, options: EndpointOptions) -> Serves:
-        raise NotImplementedError
+        raise NotImplementedError  # only a mixin: the blueprint serves
 
 
 # Flask's own take any function; these take workflows and transactions only

@@ -74,15 +74,33 @@ class Keyed:
             kept = answers.repeatable(given)
             requests.answer(connection, key, kept, given.headers.get(answers.RUN_ID))
 
-        try:
-            with self.alone(key):
-                self.commit(write)
-        except exc.IntegrityError as error:
-            if classify(error) is not Fault.TAKEN:
-                raise
-            return self.stored(self.taken(key))
+        before = self.commit_unless_taken(key, write)
+        if before is not None:
+            return self.stored(before)
         assert given is not None  # noqa: S101 - it was written
         return given
+
+    def commit_unless_taken(
+        self, key: RequestKey | None, write: Callable[[Connection], None]
+    ) -> Answer | str | None:
+        """Do *write*, which claims *key*, in a transaction of its own.
+
+        Returns:
+            What the key stands for already, and nothing was done; None if it was done.
+
+        Raises:
+            Problem: The same request is being worked on, or nobody knows whether it
+                was done.
+            DatabaseUnavailableError: It was not.
+        """
+        try:
+            with self.alone(key):
+                self._commit(write)
+        except exc.IntegrityError as error:
+            if key is None or classify(error) is not Fault.TAKEN:
+                raise
+            return self.taken(key)
+        return None
 
     def replay(self, known: Known, key: RequestKey) -> Answer | str:
         """Return the answer of the same request, or the run that will tell it.
@@ -131,7 +149,7 @@ class Keyed:
                 raise _StillGoing from error
             raise
 
-    def commit(self, write: Callable[[Connection], None]) -> None:
+    def _commit(self, write: Callable[[Connection], None]) -> None:
         """Do *write* in a transaction of its own, in spite of a busy database.
 
         Raises:

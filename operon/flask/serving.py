@@ -168,12 +168,20 @@ class Serving:
         if is_transaction(endpoint.declared):
             return work.transact(values, principal, key)
         run_id, is_first = work.start(values, principal, key)
-        given = self._of_run(request, work, run_id)
+        given = self._of_run(request, work, run_id, is_new=is_first)
         return given if is_first else answers.repeated(given)
 
-    def _of_run(self, request: Request, work: Work, run_id: str) -> Answer:
-        """Return what *run_id* has come to, or where to ask for it later."""
+    def _of_run(
+        self, request: Request, work: Work, run_id: str, *, is_new: bool = False
+    ) -> Answer:
+        """Return what *run_id* has come to, or where to ask for it later.
+
+        A new run is not even looked at if the caller does not want to wait.
+        """
         wanted = preference_of(request, work.endpoint.wait, self.most_wait)
+        if is_new and not wanted.wait:
+            going = answers.still_going(run_id, location_of_run(run_id))
+            return _preferring(going, wanted)
         results = work.runtime.results
         try:
             given = ending(results, work.endpoint, run_id, wanted.wait)

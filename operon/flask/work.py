@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy import exc
 
 from operon.engine.enqueueing import enqueue
-from operon.engine.faults import Fault
-from operon.engine.faults import classify
 from operon.engine.flow import IdTaken
 from operon.engine.telling import start_told
 from operon.errors import MisuseError
@@ -116,14 +113,10 @@ class Work:
                 self.keyed.claim(connection, key, asked.new.id)
             enqueue(services, connection, asked, "return")
 
-        try:
-            with self.keyed.alone(key):
-                self.keyed.commit(write)
-        except exc.IntegrityError as error:
-            if key is None or classify(error) is not Fault.TAKEN:
-                raise
-            run_id = self._run_of(key)
-            return run_id, run_id == asked.new.id
+        before = self.keyed.commit_unless_taken(key, write)
+        if before is not None:
+            assert isinstance(before, str)  # noqa: S101 - a workflow's answer is its run
+            return before, before == asked.new.id
         return asked.new.id, True
 
     @property
@@ -155,27 +148,16 @@ class Work:
         assert key is not None  # noqa: S101 - without one nothing is taken
         return self.keyed.stored(self.keyed.taken(key))
 
-    def _run_of(self, key: RequestKey) -> str:
-        found = self.keyed.taken(key)
-        assert isinstance(found, str)  # noqa: S101 - a workflow's answer is its run
-        return found
-
     def _refused(self, refusal: Refused, key: RequestKey | None) -> Answer:
         """Record the handler's final refusal under *key*; return it as an answer."""
         answer = answers.of_problem(refusal.problem)
         if key is None:
             return answer
         kept = answers.repeatable(answer)
-        try:
-            with self.keyed.alone(key):
-                self.keyed.commit(
-                    lambda connection: self.keyed.claim(connection, key, None, kept)
-                )
-        except exc.IntegrityError as error:
-            if classify(error) is not Fault.TAKEN:
-                raise
-            return self._found(key)
-        return answer
+        before = self.keyed.commit_unless_taken(
+            key, lambda connection: self.keyed.claim(connection, key, None, kept)
+        )
+        return answer if before is None else self.keyed.stored(before)
 
 
 @dataclass
