@@ -28,11 +28,14 @@ likewise the other pairs. No record holds a payload, a token or a query string.
 """
 
 import logging
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import timedelta
+from functools import cached_property
 from typing import Literal
 from typing import Protocol
 
@@ -292,27 +295,39 @@ class Hook:
 
 @dataclass
 class Hooks:
-    """All hooks of one Operon; false if there is none."""
+    """All hooks of one Operon, known when it is first used; false if there is none."""
 
-    each: Sequence[Hook] = ()
+    given: Sequence[Hook] = ()
+    installed: Callable[[], Iterable[Hook]] = tuple[Hook]
+    """Finds those that nobody has given."""
+    source: Source | None = None
+    """Whom they may ask."""
     _failed: set[int] = field(default_factory=set[int])
+
+    @cached_property
+    def each(self) -> Sequence[Hook]:
+        """The hooks, each of which has been told whom to ask."""
+        found = (*self.given, *self.installed())
+        if self.source is not None:
+            for hook in found:
+                try:
+                    hook.watch(self.source)
+                except Exception as error:  # noqa: BLE001 - no hook may change what happens
+                    self._complain(hook, error)
+        return found
 
     def __bool__(self) -> bool:
         return bool(self.each)
+
+    def find(self) -> None:
+        """Know them from now on, before there is anything to tell."""
+        bool(self)
 
     def tell(self, record: Record) -> None:
         """Tell all of them of *record*."""
         for hook in self.each:
             try:
                 hook.tell(record)
-            except Exception as error:  # noqa: BLE001 - no hook may change what happens
-                self._complain(hook, error)
-
-    def watch(self, source: Source) -> None:
-        """Tell all of them whom to ask."""
-        for hook in self.each:
-            try:
-                hook.watch(source)
             except Exception as error:  # noqa: BLE001 - as above
                 self._complain(hook, error)
 

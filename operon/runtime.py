@@ -4,11 +4,11 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from functools import partial
+from importlib.metadata import EntryPoints
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -72,7 +72,7 @@ def compose(
         payloads=payloads,
         clock=clock,
         probe=settings.probe,
-        hooks=Hooks((*settings.hooks, *installed_hooks())),
+        hooks=Hooks(settings.hooks, installed_hooks),
         surroundings=settings.surroundings,
         executor=new_id(),
         isolation=settings.isolation,
@@ -96,14 +96,18 @@ def compose(
     return Runtime(settings, services, results, executor)
 
 
-@lru_cache(maxsize=1)
-def installed_hooks() -> Sequence[Hook]:
+def installed_hooks() -> list[Hook]:
     """Return the hooks of installed packages, such as Operon's own telemetry.
 
     The entry points of the group `operon.hooks` make one each, or return None.
     """
-    made = (each.load()() for each in entry_points(group="operon.hooks"))
+    made = (each.load()() for each in _entry_points())
     return [each for each in made if each is not None]
+
+
+@lru_cache(maxsize=1)
+def _entry_points() -> EntryPoints:
+    return entry_points(group="operon.hooks")
 
 
 def known_queues(settings: Settings) -> Mapping[str, Queue]:

@@ -26,8 +26,8 @@ def executor() -> None:
     by OPERON_THREADS and OPERON_QUEUES. Spans, metrics and logs are exported if
     OTEL_EXPORTER_OTLP_ENDPOINT says where.
     """
-    configure()
     with target.application() as operon:
+        configure()
         told = _told_to_stop()
         try:
             operon.launch()

@@ -85,7 +85,7 @@ class Executor:
         services.is_crowded = self._keeper.workers.is_crowded
         services.help = self.help
         self._gauges = Gauges(services, self._keeper.workers, self._heartbeat)
-        services.hooks.watch(self._gauges)
+        services.hooks.source = self._gauges
 
     def be_present(self) -> None:
         """Announce this process to the others, unless that was done.
@@ -99,6 +99,7 @@ class Executor:
     def launch(self, queues: Collection[str]) -> None:
         """Claim runs of *queues* from now on, and what other executors leave."""
         was_present = self._is_present
+        self.services.hooks.find()
         self._keeper.queues = queues
         self.be_present()
         if was_present:

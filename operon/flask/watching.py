@@ -1,4 +1,4 @@
-"""Watching: what hooks are told of a request, and how it is called in the log."""
+"""Watching: what hooks, and log records, are told of a request."""
 
 import secrets
 import time
@@ -11,6 +11,7 @@ from typing import Literal
 from flask import Request
 from flask import g
 
+from operon.context import answering
 from operon.flask import answers
 from operon.flask.idempotency import HEADER
 from operon.hooks import Hooks
@@ -88,10 +89,11 @@ def watching(hooks: Hooks, request: Request) -> Generator[Watch, None, None]:
     """Watch *request*, the current one, within the block."""
     watch = Watch(hooks, request)
     setattr(g, _NAME, watch)
-    try:
-        yield watch
-    finally:
-        watch.end()
+    with answering(watch.request_id):
+        try:
+            yield watch
+        finally:
+            watch.end()
 
 
 def watched() -> Watch:

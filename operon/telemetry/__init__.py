@@ -12,6 +12,7 @@ from typing import Any
 if TYPE_CHECKING:
     from operon.telemetry.export import configure as configure
     from operon.telemetry.logs import JSONFormatter as JSONFormatter
+    from operon.telemetry.logs import RunAttributes as RunAttributes
     from operon.telemetry.logs import RunFilter as RunFilter
     from operon.telemetry.metrics import Metrics as Metrics
     from operon.telemetry.spans import Spans as Spans
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "JSONFormatter": "logs",
     "Metrics": "metrics",
+    "RunAttributes": "logs",
     "RunFilter": "logs",
     "Spans": "spans",
     "configure": "export",

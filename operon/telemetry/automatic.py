@@ -6,6 +6,7 @@ set a provider by then. Else OpenTelemetry is not even imported.
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from operon.hooks import Hook
@@ -17,24 +18,38 @@ from operon.hooks import Trace
 def hook() -> Hook | None:
     """Return what makes spans and metrics, of those for which a provider is set."""
     found: list[Hook] = []
-    if _is_set("trace", "get_tracer_provider"):
-        from operon.telemetry.spans import Spans  # noqa: PLC0415 - needs OpenTelemetry
-
-        found.append(Spans())
-    if _is_set("metrics", "get_meter_provider"):
-        from operon.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
-
-        found.append(Metrics())
+    traces = _provider("trace", "get_tracer_provider")
+    if traces is not None:
+        found.append(_spans(traces))
+    measures = _provider("metrics", "get_meter_provider")
+    if measures is not None:
+        found.append(_metrics(measures))
     return _Several(found) if found else None
 
 
-def _is_set(signal: str, getter: str) -> bool:
-    """Whether there is a provider of *signal* other than the API's stand-ins."""
+def _provider(signal: str, getter: str) -> Any:
+    """Return the provider of *signal*; None for the API's stand-ins."""
     module: Any = sys.modules.get(f"opentelemetry.{signal}")
     if module is None:
-        return False
+        return None
     provider = getattr(module, getter)()
-    return not type(provider).__module__.startswith(f"opentelemetry.{signal}")
+    is_stand_in = type(provider).__module__.startswith(f"opentelemetry.{signal}")
+    return None if is_stand_in else provider
+
+
+@cache
+def _spans(provider: Any) -> Hook:
+    from operon.telemetry.spans import Spans  # noqa: PLC0415 - needs OpenTelemetry
+
+    return Spans(provider)
+
+
+@cache
+def _metrics(provider: Any) -> Hook:
+    """Return the one for all Operons: an instrument is made once."""
+    from operon.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
+
+    return Metrics(provider)
 
 
 class _Several(Hook):

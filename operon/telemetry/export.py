@@ -15,9 +15,9 @@ _exported: set[str] = set()
 def configure(environment: Mapping[str, str] = os.environ) -> bool:
     """Export spans, metrics and logs if an endpoint for them is named.
 
-    Providers that are set already stay. Call it before the first Operon is used;
-    `operon executor` does. Sampling, intervals, headers and `OTEL_SERVICE_NAME` are the
-    SDK's own business; `OTEL_SDK_DISABLED` is heeded.
+    Providers that are set already stay. Call it when logging is configured and before
+    an Operon is first used; `operon executor` does. Sampling, intervals, headers and
+    `OTEL_SERVICE_NAME` are the SDK's own business; `OTEL_SDK_DISABLED` is heeded.
 
     Returns:
         Whether there is an endpoint.

@@ -9,13 +9,15 @@ from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.logging import LoggingInstrumentor
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs import LoggingHandler
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from operon.telemetry.logs import RunAttributes
 
 ShutDown = Callable[[], None]
 """Sends what is left, and ends."""
@@ -38,9 +40,14 @@ def set_metrics() -> ShutDown:
 
 
 def set_logs() -> ShutDown:
-    """Export what is logged from now on, with the trace it is logged in."""
+    """Export what is logged from now on, with the trace and run it is logged in.
+
+    Without any handler Python prints warnings; with this one as the first it would not.
+    """
+    logging.basicConfig()
     provider = LoggerProvider()
+    provider.add_log_record_processor(RunAttributes())
     provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
     _logs.set_logger_provider(provider)
-    logging.getLogger().addHandler(LoggingHandler(logger_provider=provider))
+    LoggingInstrumentor().instrument()
     return provider.shutdown

@@ -75,12 +75,13 @@ class Spans(Hook):
 
     @_tell.register
     def _(self, record: hooks.RequestReceived) -> None:
-        host = trace.get_current_span()
         attributes = {
             names.HTTP_REQUEST_METHOD: record.method,
             names.REQUEST_ID: record.id,
         }
-        if host.is_recording():
+        host = trace.get_current_span()
+        around = host.get_span_context()
+        if around.is_valid and not around.is_remote:
             host.set_attributes(attributes)
             self._open["request", record.id] = _Open(host, None)
             return
@@ -91,7 +92,7 @@ class Spans(Hook):
             f"{record.method} {record.route}".strip(),
             SpanKind.SERVER,
             attributes,
-            parent=_extracted(record.trace),
+            parent=None if around.is_valid else _extracted(record.trace),
             since=record.since,
         )
 

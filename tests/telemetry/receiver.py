@@ -33,14 +33,22 @@ class Received:
     service: str
 
 
+@dataclass(frozen=True)
+class Log:
+    """A log record, as it was sent."""
+
+    text: str
+    trace_id: str
+    attributes: dict[str, Any]
+
+
 @dataclass
 class Receiver:
     """What has come."""
 
     spans: list[Received] = field(default_factory=list)
     metrics: set[str] = field(default_factory=set)
-    logs: list[tuple[str, str]] = field(default_factory=list)
-    """Text and trace id of each."""
+    logs: list[Log] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     url: str = ""
     _mutex: threading.Lock = field(default_factory=threading.Lock)
@@ -122,9 +130,13 @@ def _metrics(sent: ExportMetricsServiceRequest) -> set[str]:
     }
 
 
-def _logs(sent: ExportLogsServiceRequest) -> list[tuple[str, str]]:
+def _logs(sent: ExportLogsServiceRequest) -> list[Log]:
     return [
-        (record.body.string_value, record.trace_id.hex())
+        Log(
+            record.body.string_value,
+            record.trace_id.hex(),
+            _plain(record.attributes),
+        )
         for resource in sent.resource_logs
         for scope in resource.scope_logs
         for record in scope.log_records

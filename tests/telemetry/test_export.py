@@ -88,12 +88,14 @@ def test_one_order_is_one_trace_though_its_executor_is_killed(env, receiver, tmp
                 taken = order(f"http://127.0.0.1:{port}", Prefer="respond-async")
                 assert taken.status_code == 202
                 eventually(lambda: receiver.named("step reserve"), timeout=30)
+                eventually(lambda: "operon.runs.started" in receiver.metrics)
                 first.kill()
                 first.wait()
             ledger.rollback()
         with executor(env):
             eventually(lambda: receiver.named("step ship"), timeout=60)
             eventually(lambda: receiver.named("run checkout"), timeout=60)
+            eventually(lambda: "operon.runs.finished" in receiver.metrics)
 
     trace_id = taken.headers["Operon-Trace-Id"]
     ours = [span for span in receiver.spans if span.trace_id == trace_id]
@@ -110,8 +112,6 @@ def test_one_order_is_one_trace_though_its_executor_is_killed(env, receiver, tmp
     assert len([span for span in ours if span.name == "step reserve"]) == 1
     assert {span.service for span in ours} == {"shop"}
     assert {
-        "operon.runs.started",
-        "operon.runs.finished",
         "operon.attempts",
         "operon.queue.depth",
         "operon.executor.slots",
@@ -139,8 +139,12 @@ def test_what_is_logged_is_exported_with_its_trace(receiver, env, tmp_path):
     with Child(program, env=env) as child:
         assert child.wait(60) == 0, child.output()
 
-    [trace_id] = {trace for text, trace in receiver.logs if text == "from the body"}
-    assert trace_id == receiver.named("run Logs")[0].trace_id
+    [log] = [each for each in receiver.logs if each.text == "from the body"]
+    run = receiver.named("run Logs")[0]
+    assert log.trace_id == run.trace_id
+    assert log.attributes["operon.run.id"] == run.attributes["operon.run.id"]
+    assert log.attributes["operon.workflow.name"] == "Logs"
+    assert "from the body" in child.output()  # it is still printed as before
 
 
 def test_a_receiver_that_is_away_changes_no_result(env, tmp_path, database):
