@@ -136,7 +136,9 @@ class Serving:
     ) -> Answer:
         data = body_of(request, self.most_bytes)
         principal = None
-        if not endpoint.access.public:
+        if endpoint.access.public:
+            watched().begin(is_trusted=False)
+        else:
             principal = self.authenticated()
             endpoint.access.refuse_unless_allowed(principal, endpoint.declared.roles)
         work = Work(runtime=self.operon.ready(), endpoint=endpoint, keyed=self.keyed)

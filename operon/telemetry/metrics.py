@@ -19,27 +19,21 @@
 | `operon.executor.heartbeat_age` | s | |
 """
 
-import threading
 import time
 import weakref
 from collections.abc import Callable
-from collections.abc import Iterable
-from collections.abc import Iterator
-from functools import singledispatchmethod
 from typing import Any
 
 from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.metrics import Observation
 
 from operon import hooks
 from operon.hooks import Hook
 from operon.hooks import Record
 from operon.hooks import Source
 from operon.telemetry import names
-
-_FRESH = 5.0  # seconds for which what the database said of the queues is told again
+from operon.telemetry.gauges import Sources
+from operon.telemetry.gauges import observe
 
 
 class Metrics(Hook):
@@ -64,30 +58,34 @@ class Metrics(Hook):
         self._size = meter.create_histogram("operon.checkpoint.size", "By")
         self._begun: dict[str, hooks.RunClaimed] = {}
         self._since: dict[tuple[Any, ...], float] = {}
-        self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._gauges = _Gauges(self._sources)
-        for name, unit, observe in (
-            ("operon.queue.depth", "{run}", self._gauges.depth),
-            ("operon.queue.oldest_age", "s", self._gauges.oldest),
-            ("operon.executor.slots", "{slot}", self._gauges.slots),
-            ("operon.executor.heartbeat_age", "s", self._gauges.silence),
-        ):
-            meter.create_observable_gauge(name, [observe], unit)
+        self._sources: Sources = weakref.WeakSet()
+        self._tellers: dict[type, Callable[[Any], None]] = {
+            hooks.RunClaimed: self._run_claimed,
+            hooks.RunJoined: self._run_joined,
+            hooks.RunFinished: self._run_finished,
+            hooks.LeaseLost: self._lease_lost,
+            hooks.AttemptStarted: self._attempt_started,
+            hooks.AttemptFinished: self._attempt_finished,
+            hooks.RequestAnswered: self._request_answered,
+            hooks.RequestReceived: self._request_received,
+            hooks.TokenRefused: self._token_refused,
+            hooks.RunSuspended: self._left,
+            hooks.RunContinued: self._left,
+            hooks.RunReleased: self._left,
+        }
+        observe(meter, self._sources)
 
     def tell(self, record: Record) -> None:
         """Count it."""
-        self._tell(record)
+        teller = self._tellers.get(type(record))
+        if teller is not None:
+            teller(record)
 
     def watch(self, source: Source) -> None:
         """Ask *source* whenever metrics are collected, as long as it is there."""
         self._sources.add(source)
 
-    @singledispatchmethod
-    def _tell(self, record: Any) -> None:
-        """Take no notice."""
-
-    @_tell.register
-    def _(self, record: hooks.RunClaimed) -> None:
+    def _run_claimed(self, record: hooks.RunClaimed) -> None:
         workflow = {names.WORKFLOW_NAME: record.run.workflow}
         self._since["run", record.run.id] = (
             time.monotonic() - record.age.total_seconds()
@@ -105,13 +103,11 @@ class Metrics(Hook):
             waited = max(0.0, record.waited.total_seconds())
             self._waited.record(waited, {names.QUEUE_NAME: record.queue})
 
-    @_tell.register
-    def _(self, record: hooks.RunJoined) -> None:
+    def _run_joined(self, record: hooks.RunJoined) -> None:
         self._begun.pop(record.run.id, None)
         self._since.pop(("run", record.run.id), None)
 
-    @_tell.register
-    def _(self, record: hooks.RunFinished) -> None:
+    def _run_finished(self, record: hooks.RunFinished) -> None:
         self._begin(record.run)
         which: dict[str, Any] = {
             names.WORKFLOW_NAME: record.run.workflow,
@@ -120,25 +116,19 @@ class Metrics(Hook):
         self._finished.add(1, which)
         self._end(("run", record.run.id), self._run_duration, which)
 
-    @_tell.register(hooks.RunSuspended)
-    @_tell.register(hooks.RunContinued)
-    @_tell.register(hooks.RunReleased)
-    def _(self, record: Any) -> None:
+    def _left(self, record: Any) -> None:
         self._begin(record.run)
         self._since.pop(("run", record.run.id), None)
 
-    @_tell.register
-    def _(self, record: hooks.LeaseLost) -> None:
+    def _lease_lost(self, record: hooks.LeaseLost) -> None:
         self._begin(record.run)
         self._since.pop(("run", record.run.id), None)
         self._lost.add(1, {names.WORKFLOW_NAME: record.run.workflow})
 
-    @_tell.register
-    def _(self, record: hooks.AttemptStarted) -> None:
+    def _attempt_started(self, record: hooks.AttemptStarted) -> None:
         self._since[_attempt(record)] = time.monotonic()
 
-    @_tell.register
-    def _(self, record: hooks.AttemptFinished) -> None:
+    def _attempt_finished(self, record: hooks.AttemptFinished) -> None:
         if record.outcome == "joined":
             self._since.pop(_attempt(record), None)
             return
@@ -159,8 +149,7 @@ class Metrics(Hook):
         if record.size is not None:
             self._size.record(record.size, name)
 
-    @_tell.register
-    def _(self, record: hooks.RequestAnswered) -> None:
+    def _request_answered(self, record: hooks.RequestAnswered) -> None:
         which: dict[str, Any] = {
             names.HTTP_REQUEST_METHOD: record.method,
             names.HTTP_ROUTE: record.route,
@@ -169,13 +158,11 @@ class Metrics(Hook):
         self._requests.add(1, {**which, names.KEY_OUTCOME: record.key})
         self._end(("request", record.id), self._request_duration, which)
 
-    @_tell.register
-    def _(self, record: hooks.RequestReceived) -> None:
+    def _request_received(self, record: hooks.RequestReceived) -> None:
         before = (time.time_ns() - record.since) / 1e9
         self._since["request", record.id] = time.monotonic() - before
 
-    @_tell.register
-    def _(self, record: hooks.TokenRefused) -> None:
+    def _token_refused(self, record: hooks.TokenRefused) -> None:
         self._refusals.add(1, {names.REASON: record.reason})
 
     def _end(self, key: tuple[Any, ...], histogram: Any, which: dict[str, Any]) -> None:
@@ -187,51 +174,3 @@ class Metrics(Hook):
 def _attempt(record: hooks.AttemptStarted | hooks.AttemptFinished) -> tuple[Any, ...]:
     operation = record.operation
     return "attempt", record.run.id, operation.position, operation.attempt
-
-
-class _Gauges:
-    """Asks all sources how things stand, when metrics are collected."""
-
-    def __init__(self, sources: "weakref.WeakSet[Any]") -> None:
-        self._all = sources
-        self._mutex = threading.Lock()
-        self._read: tuple[float, list[hooks.QueueState]] = float("-inf"), []
-
-    def depth(self, _: CallbackOptions) -> Iterator[Observation]:
-        for state in self._queues():
-            yield Observation(state.due, {names.QUEUE_NAME: state.name})
-
-    def oldest(self, _: CallbackOptions) -> Iterator[Observation]:
-        for state in self._queues():
-            yield Observation(state.oldest, {names.QUEUE_NAME: state.name})
-
-    def slots(self, _: CallbackOptions) -> Iterator[Observation]:
-        for source in self._sources():
-            busy, free = source.slots()
-            yield Observation(busy, {names.SLOT_STATE: "busy"})
-            yield Observation(free, {names.SLOT_STATE: "free"})
-
-    def silence(self, _: CallbackOptions) -> Iterator[Observation]:
-        for source in self._sources():
-            silence = source.silence()
-            if silence is not None:
-                yield Observation(silence)
-
-    def _sources(self) -> Iterable[Source]:
-        return list(self._all)
-
-    def _queues(self) -> list[hooks.QueueState]:
-        """Return what the database says, asked once for all that is collected now."""
-        with self._mutex:
-            at, found = self._read
-            if time.monotonic() - at > _FRESH:
-                found = [each for one in self._sources() for each in _of(one.queues)]
-                self._read = time.monotonic(), found
-            return found
-
-
-def _of(read: Callable[[], Iterable[hooks.QueueState]]) -> Iterable[hooks.QueueState]:
-    try:
-        return read()
-    except Exception:  # noqa: BLE001 - a database that is away has no backlog to tell
-        return []

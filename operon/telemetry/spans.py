@@ -8,10 +8,10 @@ Source:
 """
 
 import threading
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import singledispatchmethod
 from typing import Any
 
 from opentelemetry import context
@@ -58,10 +58,28 @@ class Spans(Hook):
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self._tracer = trace.get_tracer("operon", tracer_provider=provider)
         self._open: dict[tuple[Any, ...], _Open] = {}
+        self._tellers: dict[type, Callable[[Any], None]] = {
+            hooks.RequestReceived: self._request_received,
+            hooks.RequestAnswered: self._request_answered,
+            hooks.RunStarting: self._run_starting,
+            hooks.RunStarted: self._run_started,
+            hooks.RunClaimed: self._run_claimed,
+            hooks.RunFinished: self._run_finished,
+            hooks.RunSuspended: self._run_suspended,
+            hooks.RunContinued: self._run_continued,
+            hooks.RunReleased: self._run_released,
+            hooks.LeaseLost: self._lease_lost,
+            hooks.RunJoined: self._run_joined,
+            hooks.Replayed: self._replayed,
+            hooks.AttemptStarted: self._attempt_started,
+            hooks.AttemptFinished: self._attempt_finished,
+        }
 
     def tell(self, record: Record) -> None:
         """Begin, mark or end a span."""
-        self._tell(record)
+        teller = self._tellers.get(type(record))
+        if teller is not None:
+            teller(record)
 
     def carry(self) -> Trace:
         """Return the context of the current span, as it is stored on runs."""
@@ -69,12 +87,7 @@ class Spans(Hook):
         _W3C.inject(carrier)
         return carrier
 
-    @singledispatchmethod
-    def _tell(self, record: Any) -> None:
-        """Take no notice."""
-
-    @_tell.register
-    def _(self, record: hooks.RequestReceived) -> None:
+    def _request_received(self, record: hooks.RequestReceived) -> None:
         attributes = {
             names.HTTP_REQUEST_METHOD: record.method,
             names.REQUEST_ID: record.id,
@@ -96,8 +109,7 @@ class Spans(Hook):
             since=record.since,
         )
 
-    @_tell.register
-    def _(self, record: hooks.RequestAnswered) -> None:
+    def _request_answered(self, record: hooks.RequestAnswered) -> None:
         attributes: dict[str, Any] = {
             names.HTTP_RESPONSE_STATUS_CODE: record.status,
             names.KEY_OUTCOME: record.key,
@@ -109,8 +121,7 @@ class Spans(Hook):
         error = record.problem if record.status >= _SERVER_ERROR else None
         self._end(("request", record.id), attributes, error)
 
-    @_tell.register
-    def _(self, record: hooks.RunStarting) -> None:
+    def _run_starting(self, record: hooks.RunStarting) -> None:
         attributes = {
             names.WORKFLOW_NAME: record.workflow,
             names.WORKFLOW_VERSION: record.version,
@@ -119,13 +130,11 @@ class Spans(Hook):
         name = f"start {record.workflow}"
         self._begin(("start", _thread()), name, SpanKind.PRODUCER, attributes)
 
-    @_tell.register
-    def _(self, record: hooks.RunStarted) -> None:
+    def _run_started(self, record: hooks.RunStarted) -> None:
         attributes = {} if record.run_id is None else {names.RUN_ID: record.run_id}
         self._end(("start", _thread()), attributes, record.error)
 
-    @_tell.register
-    def _(self, record: hooks.RunClaimed) -> None:
+    def _run_claimed(self, record: hooks.RunClaimed) -> None:
         parent, links = _extracted(record.trace), []
         if record.age > _CONTINUED:
             links = [Link(trace.get_current_span(parent).get_span_context())]
@@ -145,41 +154,33 @@ class Spans(Hook):
             links=links,
         )
 
-    @_tell.register
-    def _(self, record: hooks.RunFinished) -> None:
+    def _run_finished(self, record: hooks.RunFinished) -> None:
         attributes = {names.RUN_STATUS: record.status.value}
         is_bad = record.status in _ENDED_BADLY
         self._end(_key(record.run), attributes, record.error if is_bad else None)
 
-    @_tell.register
-    def _(self, record: hooks.RunSuspended) -> None:
+    def _run_suspended(self, record: hooks.RunSuspended) -> None:
         self._leave(record.run, "suspended", {"operon.wait.kind": record.waits_for})
 
-    @_tell.register
-    def _(self, record: hooks.RunContinued) -> None:
+    def _run_continued(self, record: hooks.RunContinued) -> None:
         attributes = {"operon.run.successor": record.successor}
         self._leave(record.run, "continued", attributes)
 
-    @_tell.register
-    def _(self, record: hooks.RunReleased) -> None:
+    def _run_released(self, record: hooks.RunReleased) -> None:
         self._leave(record.run, "released", {})
 
-    @_tell.register
-    def _(self, record: hooks.LeaseLost) -> None:
+    def _lease_lost(self, record: hooks.LeaseLost) -> None:
         self._leave(record.run, "lease lost", {})
 
-    @_tell.register
-    def _(self, record: hooks.RunJoined) -> None:
+    def _run_joined(self, record: hooks.RunJoined) -> None:
         self._forget(_key(record.run))
 
-    @_tell.register
-    def _(self, record: hooks.Replayed) -> None:
+    def _replayed(self, record: hooks.Replayed) -> None:
         found = self._open.get(_key(record.run))
         if found is not None:
             found.span.add_event("replayed", _of_operation(record.operation))
 
-    @_tell.register
-    def _(self, record: hooks.AttemptStarted) -> None:
+    def _attempt_started(self, record: hooks.AttemptStarted) -> None:
         run, operation = record.run, record.operation
         around = self._open.get(_key(run))
         self._begin(
@@ -190,8 +191,7 @@ class Spans(Hook):
             parent=None if around is None else trace.set_span_in_context(around.span),
         )
 
-    @_tell.register
-    def _(self, record: hooks.AttemptFinished) -> None:
+    def _attempt_finished(self, record: hooks.AttemptFinished) -> None:
         key = _key(record.run, record.operation)
         if record.outcome == "joined":
             self._forget(key)

@@ -1,16 +1,23 @@
 """Requests in traces and metrics: from the caller's span to the last step."""
 
+import logging
+
 import pytest
 from flask import Flask
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace import StatusCode
+from sqlalchemy.orm import Session
 
+from operon import transaction
 from operon.hooks import RequestAnswered
 from operon.hooks import RequestReceived
 from operon.telemetry import Metrics
+from operon.telemetry import RunFilter
 from operon.telemetry import Spans
 from tests.processes import eventually
 from tests.shop import create_shop
@@ -86,6 +93,16 @@ def test_a_transaction_is_a_run_below_its_request(client, mint, recorder):
     ]
 
 
+def test_what_anybody_may_do_is_below_its_request_as_well(client, recorder):
+    client.post("/api/pings", json={})
+
+    assert recorder.tree() == [
+        ("POST /api/pings", None),
+        ("run ping", "POST /api/pings"),
+        ("transaction ping", "run ping"),
+    ]
+
+
 def test_a_callers_trace_is_continued_if_its_token_is_accepted(client, mint, recorder):
     client.post("/api/orders", headers=mint() | CALLER, json=BOOK)
 
@@ -135,6 +152,42 @@ def test_the_hosts_own_server_span_is_enriched_and_not_doubled(
     assert attributes["http.response.status_code"] == 201
     assert "operon.request.id" in attributes
     assert ("run place_order", "host") in recorder.tree()
+
+
+def test_a_request_that_the_host_does_not_sample_is_not_sampled_here(
+    api, operon, mint, recorder
+):
+    app = Flask("host")
+    app.register_blueprint(api, url_prefix="/api")
+    unsampled = TracerProvider(sampler=ALWAYS_OFF).get_tracer("host")
+    operon.launch()
+
+    with unsampled.start_as_current_span("host", kind=SpanKind.SERVER):
+        given = app.test_client().post("/api/orders", headers=mint(), json=BOOK)
+
+    assert given.status_code == 201
+    assert recorder.spans == []
+
+
+def test_log_records_tell_the_request_they_are_written_for(
+    api, operon, caplog, request
+):
+    caplog.handler.addFilter(RunFilter())
+
+    @api.post("/logging", public=True)
+    @transaction
+    def log_something(session: Session) -> None:
+        logging.getLogger("app").warning("at work")
+
+    client = request.getfixturevalue("client")  # now that the endpoint is there
+    given = client.post("/api/logging", json={})
+    logging.getLogger("app").warning("at rest")
+    caplog.handler.filters.clear()
+
+    at_work, at_rest = (record for record in caplog.records if record.name == "app")
+    assert at_work.request_id == given.headers["Operon-Request-Id"]
+    assert at_work.trace_id == given.headers["Operon-Trace-Id"]
+    assert at_rest.request_id is None
 
 
 def test_an_error_of_the_caller_is_none_of_the_servers(client, mint, recorder):

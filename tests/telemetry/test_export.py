@@ -138,13 +138,13 @@ def test_what_is_logged_is_exported_with_its_trace(receiver, env, tmp_path):
     )
     with Child(program, env=env) as child:
         assert child.wait(60) == 0, child.output()
+        assert "from the body" in child.output()  # it is printed as before
 
     [log] = [each for each in receiver.logs if each.text == "from the body"]
     run = receiver.named("run Logs")[0]
     assert log.trace_id == run.trace_id
     assert log.attributes["operon.run.id"] == run.attributes["operon.run.id"]
     assert log.attributes["operon.workflow.name"] == "Logs"
-    assert "from the body" in child.output()  # it is still printed as before
 
 
 def test_a_receiver_that_is_away_changes_no_result(env, tmp_path, database):

@@ -29,6 +29,7 @@ from operon.hooks import RunStarting
 from operon.hooks import RunSuspended
 from operon.models import WorkflowRun
 from tests.processes import eventually
+from tests.telemetry.conftest import Kept
 
 ENDS = (
     RunFinished,
@@ -291,3 +292,30 @@ def test_a_hook_that_fails_changes_nothing_and_is_logged_once(
     assert len(kept.of(AttemptFinished)) == 2
     logged = [each for each in caplog.records if each.name == "operon.hooks"]
     assert len(logged) == 1
+
+
+def test_hooks_that_are_installed_are_found_when_an_operon_is_first_used(
+    make_operon, database, kept, monkeypatch
+):
+    operon = make_operon(database.url)
+    monkeypatch.setattr(operon.hooks, "installed", lambda: [kept])
+
+    operon.run(hook_settle())
+
+    assert kept.of(RunFinished)
+
+
+def test_a_hook_is_told_whom_to_ask_before_anything_else(make_operon, database):
+    class Asking(Kept):
+        source = None
+
+        def watch(self, source):
+            assert not self.records
+            self.source = source
+
+    hook = Asking()
+    operon = make_operon(database.url, hooks=[hook])
+    operon.run(hook_settle())
+
+    assert hook.source is not None
+    assert hook.source.slots() == (0, operon.settings.threads)
