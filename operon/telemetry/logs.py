@@ -36,7 +36,7 @@ class RunFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Add the fields that the record does not have; every record passes."""
         span = trace.get_current_span().get_span_context()
-        fields: dict[str, object] = dict.fromkeys(FIELDS) | _place()
+        fields: dict[str, object] = {**dict.fromkeys(FIELDS), **_place()}
         if span.is_valid:
             fields["trace_id"] = trace.format_trace_id(span.trace_id)
             fields["span_id"] = trace.format_span_id(span.span_id)
