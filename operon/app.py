@@ -26,7 +26,9 @@ from operon.context import Frame
 from operon.context import frame
 from operon.engine.enqueueing import compare
 from operon.engine.flow import IdTaken
+from operon.engine.telling import start_told
 from operon.handle import Handle
+from operon.hooks import Hooks
 from operon.ids import new_id
 from operon.queue import DEFAULT_QUEUE
 from operon.queue import MOST_URGENT
@@ -42,6 +44,7 @@ from operon.runtime import known_queues
 from operon.starting import refuse_in_run
 from operon.starting import start
 from operon.transaction import is_invocation
+from operon.workflow import declaration_of
 
 R = TypeVar("R")
 
@@ -95,6 +98,11 @@ class Operon(Reading, Operating, Mailing, Planning):
         return self._process.settings
 
     @property
+    def hooks(self) -> Hooks:
+        """Who is told what happens; used by the edges."""
+        return self._process.made().services.hooks
+
+    @property
     def queues(self) -> list[str]:
         """What this process claims from once launched.
 
@@ -145,7 +153,10 @@ class Operon(Reading, Operating, Mailing, Planning):
             attributes=attributes,
             principal=principal,
         )
-        asked = self._request(workflow, options, None)
+        services = self._process.made().services
+        with start_told(services, declaration_of(workflow)) as told:
+            asked = self._request(workflow, options, None)
+            told.run_id = asked.new.id
         ready = self._process.ready()
         executor = ready.executor
         new = asked.new
@@ -227,11 +238,14 @@ class Operon(Reading, Operating, Mailing, Planning):
             principal=principal,
         )
         place = frame()
-        asked = self._request(workflow, options, place)
         if session is None and place is not None:
             session = place.session
-        services = self._process.ready().services
-        started = start(services, asked, on_conflict=on_conflict, session=session)
+        services = self._process.made().services
+        with start_told(services, declaration_of(workflow), queue=queue) as told:
+            asked = self._request(workflow, options, place)
+            services = self._process.ready().services
+            started = start(services, asked, on_conflict=on_conflict, session=session)
+            told.run_id = started
         if session is None:
             services.tell_due()
         else:
@@ -275,11 +289,13 @@ class Operon(Reading, Operating, Mailing, Planning):
     def _request(
         self, workflow: Any, options: StartOptions, place: Frame | None
     ) -> Request:
+        services = self._process.made().services
         return request(
             workflow,
             options,
             parent=None if place is None else place.current,
             default_id=new_id if place is None else place.derived_id,
-            payloads=self._process.made().services.payloads,
+            payloads=services.payloads,
             code_version=self.settings.code_version,
+            trace=services.hooks.carry(),
         )

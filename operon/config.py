@@ -22,8 +22,9 @@ from operon.clock import Clock
 from operon.clock import SystemClock
 from operon.codec import PayloadCodec
 from operon.errors import ConfigurationError
-from operon.hooks import Probe
-from operon.hooks import unobserved
+from operon.hooks import Hook
+from operon.points import Probe
+from operon.points import unobserved
 from operon.queue import Queue
 from operon.queue import as_queue
 
@@ -77,6 +78,8 @@ class Options(TypedDict, total=False):
     """Tells the time and waits; tests turn it."""
     probe: Probe | None
     """Called at the engine's named points; tests crash there."""
+    hooks: Sequence[Hook] | None
+    """Are told what happens to runs, besides those that are installed."""
     surroundings: Surroundings | None
     """Makes what every body, step and activity is called within: a context manager.
 
@@ -113,6 +116,7 @@ class Settings:
     codec: PayloadCodec | None = field(default=None, metadata={"environment": False})
     clock: Clock = field(default_factory=SystemClock, metadata={"environment": False})
     probe: Probe = field(default=unobserved, metadata={"environment": False})
+    hooks: tuple[Hook, ...] = field(default=(), metadata={"environment": False})
     surroundings: Surroundings = field(
         default=nullcontext, metadata={"environment": False}
     )
@@ -173,8 +177,9 @@ def settings(given: Options, environment: Mapping[str, str] = os.environ) -> Set
         ConfigurationError: A value is malformed or contradicts another.
     """
     values: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
-    if "queues" in values:
-        values["queues"] = tuple(values["queues"])
+    for name in ("queues", "hooks"):
+        if name in values:
+            values[name] = tuple(values[name])
     for each in fields(Settings):
         name = f"OPERON_{each.name.upper()}"
         readable = each.metadata.get("environment", True)

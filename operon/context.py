@@ -115,6 +115,7 @@ class Frame(Protocol):
 
 
 _frame: ContextVar[Frame | None] = ContextVar("operon_frame", default=None)
+_request: ContextVar[str | None] = ContextVar("operon_request", default=None)
 
 
 def frame() -> Frame | None:
@@ -168,3 +169,18 @@ def current() -> CurrentRun:
         NoCurrentRunError: No run is executing in this thread.
     """
     return require_frame("current()").current
+
+
+def request_id() -> str | None:
+    """Return the id of the request that is being answered here, if one is."""
+    return _request.get()
+
+
+@contextmanager
+def answering(request: str) -> Generator[None, None, None]:
+    """Let what is logged within the block know that it is done for *request*."""
+    token = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(token)

@@ -127,6 +127,7 @@ def request(
     default_id: Callable[[], str],
     payloads: Payloads,
     code_version: str | None,
+    trace: Mapping[str, str],
 ) -> Request:
     """Check what is asked for and return it ready to be written.
 
@@ -137,6 +138,7 @@ def request(
         default_id: Makes the run's id if the options have none.
         payloads: How values are wrapped.
         code_version: The application's version.
+        trace: In which trace it is asked for, as headers of W3C Trace Context.
 
     Raises:
         MisuseError: It cannot be started, or a value cannot be stored.
@@ -170,6 +172,8 @@ def request(
         parent_id=None if parent is None else parent.run_id,
         root_id=None if parent is None else parent.root_id or parent.run_id,
         code_version=code_version,
+        traceparent=trace.get("traceparent"),
+        tracestate=trace.get("tracestate"),
     )
     refuse_unless_allowed(declared, new.id, new.principal)
     # a body never sees its caller's object, on the first pass as little as on replay

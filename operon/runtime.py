@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from functools import partial
+from importlib.metadata import EntryPoints
+from importlib.metadata import entry_points
 from typing import Any
 
 from sqlalchemy import Engine
@@ -27,6 +29,8 @@ from operon.executor.executor import Executor
 from operon.executor.retention import Keeping
 from operon.handle import Controls
 from operon.handle import Handle
+from operon.hooks import Hook
+from operon.hooks import Hooks
 from operon.ids import new_id
 from operon.queue import DEFAULT_QUEUE
 from operon.queue import Queue
@@ -68,6 +72,7 @@ def compose(
         payloads=payloads,
         clock=clock,
         probe=settings.probe,
+        hooks=Hooks(settings.hooks, installed_hooks),
         surroundings=settings.surroundings,
         executor=new_id(),
         isolation=settings.isolation,
@@ -89,6 +94,20 @@ def compose(
         keeping=Keeping.of(settings),
     )
     return Runtime(settings, services, results, executor)
+
+
+def installed_hooks() -> list[Hook]:
+    """Return the hooks of installed packages, such as Operon's own telemetry.
+
+    The entry points of the group `operon.hooks` make one each, or return None.
+    """
+    made = (each.load()() for each in _entry_points())
+    return [each for each in made if each is not None]
+
+
+@lru_cache(maxsize=1)
+def _entry_points() -> EntryPoints:
+    return entry_points(group="operon.hooks")
 
 
 def known_queues(settings: Settings) -> Mapping[str, Queue]:

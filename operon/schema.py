@@ -34,7 +34,7 @@ from operon.errors import SchemaError
 from operon.models import Base
 from operon.store.begin import BEGIN_OPTION
 
-REVISIONS: Final = ("operon_0001", "operon_0002", "operon_0003")
+REVISIONS: Final = ("operon_0001", "operon_0002", "operon_0003", "operon_0004")
 """Every revision this code knows, the oldest first; one per file of `locations()`."""
 HEAD: Final = REVISIONS[-1]
 """The revision this code needs."""

@@ -9,6 +9,7 @@ from flask import Flask
 
 import operon.flask
 from operon import Operon
+from operon import telemetry
 from sample_app import pages
 from sample_app.api import create_api
 from sample_app.database import default_url
@@ -32,6 +33,7 @@ def create_app(database_url: str | None = None, secret: str | None = None) -> Fl
     Raises:
         ConfigurationError: The secret, or the database, cannot be used.
     """
+    telemetry.configure()  # exports if OTEL_EXPORTER_OTLP_ENDPOINT says where
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024  # of the page's form
     shop = operon.flask.Operon(database_url or default_url(), app=app)

@@ -10,6 +10,7 @@ import click
 from operon import registry
 from operon.app import Operon
 from operon.cli import target
+from operon.telemetry import configure
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -22,9 +23,11 @@ def executor() -> None:
     SIGTERM or Ctrl+C stops claiming, lets operations under way end and gives every
     run back; a second one ends the process at once. Nothing is lost either way.
     How many runs at once and which queues is said by Operon(threads=, queues=), or
-    by OPERON_THREADS and OPERON_QUEUES.
+    by OPERON_THREADS and OPERON_QUEUES. Spans, metrics and logs are exported if
+    OTEL_EXPORTER_OTLP_ENDPOINT says where.
     """
     with target.application() as operon:
+        configure()
         told = _told_to_stop()
         try:
             operon.launch()

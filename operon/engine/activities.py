@@ -17,8 +17,8 @@ from operon.engine.trying import Try
 from operon.engine.trying import execute
 from operon.errors import MisuseError
 from operon.errors import StepTimeoutError
-from operon.hooks import Point
 from operon.operation import Call
+from operon.points import Point
 from operon.store.checkpoints import Record
 
 

@@ -218,6 +218,7 @@ def _timed_out(run: ActiveRun) -> Finish:
 
 def raised(run: ActiveRun, status: RunStatus, error: Exception) -> Finish:
     """Return the end of *run* in *status*, with *error* as its reason."""
+    run.ended_by = type(error).__qualname__
     text, codec = wrap_error(error, run.services.payloads)
     return Finish(lease=run.lease, status=status, error=text, codec=codec)
 

@@ -24,6 +24,7 @@ from operon.engine.record import enter
 from operon.engine.record import meet_deadline
 from operon.engine.run import ActiveRun
 from operon.engine.start import ensure_started
+from operon.engine.telling import start_told
 from operon.engine.waiting import NotYet
 from operon.engine.waiting import await_outcome
 from operon.engine.waiting import perform
@@ -67,9 +68,13 @@ def start(run: ActiveRun, child: Any, options: Mapping[str, Any]) -> Handle[Any]
     if recorded is None:
 
         def act(connection: Connection) -> Record:
-            started = enqueue(
-                run.services, connection, _within(run, asked), on_conflict
-            )
+            with start_told(
+                run.services, asked.declared, queue=asked.new.queue
+            ) as told:
+                started = enqueue(
+                    run.services, connection, _within(run, asked), on_conflict
+                )
+                told.run_id = started
             return Record(
                 position=slot.position,
                 kind=operation.kind,
@@ -181,13 +186,21 @@ def _request(
         default_id=lambda: default_id,
         payloads=run.services.payloads,
         code_version=run.services.code_version,
+        trace=run.services.hooks.carry(),
     )
 
 
 def _within(run: ActiveRun, asked: Request) -> Request:
-    """Return *asked* with the deadline it inherits."""
+    """Return *asked* with the deadline it inherits, and in the present trace."""
     deadline = earliest(asked.new.deadline_at, run.deadline_at)
-    return replace(asked, new=replace(asked.new, deadline_at=deadline))
+    trace = run.services.hooks.carry()
+    new = replace(
+        asked.new,
+        deadline_at=deadline,
+        traceparent=trace.get("traceparent"),
+        tracestate=trace.get("tracestate"),
+    )
+    return replace(asked, new=new)
 
 
 def _next_id(run: ActiveRun) -> str:

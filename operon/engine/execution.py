@@ -30,13 +30,14 @@ from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.services import Services
 from operon.engine.start import write_row
+from operon.engine.telling import claim_told
 from operon.engine.turning import go_on
 from operon.engine.turning import suspend
 from operon.errors import DecodeError
 from operon.errors import ExecutorStoppedError
 from operon.errors import RoleMissingError
 from operon.errors import RunDeadError
-from operon.hooks import Point
+from operon.points import Point
 from operon.registry import Declared
 from operon.request import refuse_unless_allowed
 from operon.status import RunStatus
@@ -96,6 +97,15 @@ def _doubt(run: ActiveRun) -> Patience:
 
 
 def _lived(run: ActiveRun) -> Finish:
+    """Execute *run* under the claim it has, and write how it ended; hooks are told."""
+    if not run.services.hooks:
+        return _live(run)
+    with claim_told(run) as told:
+        told.finish = how = _live(run)
+    return how
+
+
+def _live(run: ActiveRun) -> Finish:
     """Execute the body of *run* and write how it ended."""
     run.services.active.show(run)
     try:

@@ -12,6 +12,7 @@ from typing import NoReturn
 from sqlalchemy import Connection
 from sqlalchemy import exc
 
+from operon import hooks
 from operon.codec import Payloads
 from operon.codec import wrap_error
 from operon.engine.faults import Fault
@@ -27,7 +28,7 @@ from operon.engine.start import ensure_started
 from operon.errors import NonDeterminismError
 from operon.errors import RunCancelled
 from operon.errors import RunTimeoutError
-from operon.hooks import Point
+from operon.points import Point
 from operon.store import checkpoints
 from operon.store import deadlines
 from operon.store.checkpoints import Record
@@ -62,7 +63,10 @@ def enter(run: ActiveRun, operation: Operation, *, lazily: bool = False) -> Slot
     position = run.advance()
     recorded = run.find(position)
     if recorded is not None:
-        return Slot(position, matching(run, operation, recorded))
+        matched = matching(run, operation, recorded)
+        if run.services.hooks:
+            run.services.hooks.tell(_replayed(run, matched))
+        return Slot(position, matched)
     _await_lease(run)
     ensure_started(run, lazily=lazily)
     if run.is_overdue:
@@ -109,6 +113,13 @@ def die_of_non_determinism(
         source=_calling_line(),
     )
     run.break_with(MustDie(error))
+
+
+def _replayed(run: ActiveRun, recorded: Record) -> hooks.Replayed:
+    this = hooks.Operation(
+        recorded.kind, recorded.name, recorded.position, recorded.attempts or 1
+    )
+    return hooks.Replayed(run.facts, this)
 
 
 class Checkpointing:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sqlalchemy import exc
 
+from operon import hooks
 from operon.context import CurrentRun
 from operon.engine.flow import ClaimAgain
 from operon.engine.flow import ControlFlow
@@ -75,6 +76,8 @@ class ActiveRun:
         pasts: The failed attempts of operations without an outcome, by position.
         tracebacks: Where errors recorded in this process were raised, by position.
         traceback: Where the error that ended the body was raised.
+        claimed: What its row said when it was claimed, unless it began here.
+        ended_by: The class of the error that ends it.
     """
 
     problem: Finish | None = None
@@ -83,6 +86,8 @@ class ActiveRun:
     may_suspend = True
     in_doubt = False
     traceback: TracebackType | None = None
+    claimed: claims.Claimed | None = None
+    ended_by: str | None = None
 
     def __init__(
         self,
@@ -132,6 +137,7 @@ class ActiveRun:
 
     def recall(self, claimed: claims.Claimed, *, since: float | None = None) -> None:
         """Take over what the row said when the run was claimed, *since* or just now."""
+        self.claimed = claimed
         self.time.begin(claimed.created_at, now=claimed.claimed_at, since=since)
         self.deadline_at = claimed.deadline_at
         self._cancel_requested_at = claimed.cancel_requested_at
@@ -141,6 +147,12 @@ class ActiveRun:
     def run_id(self) -> str:
         """The run's id."""
         return self.lease.run_id
+
+    @property
+    def facts(self) -> hooks.Run:
+        """Which run it is, as hooks are told."""
+        declared = self.declared
+        return hooks.Run(self.run_id, declared.name, declared.version, self.lease.epoch)
 
     @property
     def address(self) -> str:

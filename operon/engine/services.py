@@ -17,7 +17,8 @@ from operon.codec import Payloads
 from operon.engine.finisher import Finisher
 from operon.engine.guard import GuardedSession
 from operon.handle import Handle
-from operon.hooks import Probe
+from operon.hooks import Hooks
+from operon.points import Probe
 from operon.queue import Queue
 from operon.registry import Declared
 from operon.store.checkpoints import Lease
@@ -87,6 +88,8 @@ class Services:
     payloads: Payloads
     clock: Clock
     probe: Probe
+    hooks: Hooks
+    """Who is told what happens to runs."""
     surroundings: Callable[[], AbstractContextManager[Any]]
     """Makes what every body, step and activity is called within."""
     executor: str

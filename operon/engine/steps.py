@@ -18,8 +18,8 @@ from operon.engine.trying import execute
 from operon.engine.unit_of_work import UnitOfWork
 from operon.engine.unit_of_work import unit_of_work
 from operon.errors import ActivityInStepError
-from operon.hooks import Point
 from operon.operation import Call
+from operon.points import Point
 from operon.store.checkpoints import Record
 
 

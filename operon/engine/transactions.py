@@ -16,11 +16,14 @@ from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.engine.start import is_mine
 from operon.engine.steps import perform
+from operon.engine.telling import attempt_told
+from operon.engine.telling import claim_told
 from operon.engine.unit_of_work import unit_of_work
 from operon.status import RunStatus
 from operon.store import checkpoints
 from operon.store import starts
 from operon.store.direct import Direct
+from operon.store.finishes import Finish
 from operon.store.starts import Beginning
 from operon.transaction import Invocation
 
@@ -49,11 +52,20 @@ def transact(run: ActiveRun, companion: Companion | None = None) -> object:
         IdTaken: The id is another run's already; nothing was done.
         DatabaseUnavailableError: The patience is over.
     """
+    if not run.services.hooks:
+        return _transacted(run, companion)
+    with claim_told(run) as told:
+        result = _transacted(run, companion)
+        told.finish = Finish(lease=run.lease, status=RunStatus.SUCCEEDED)
+    return result
+
+
+def _transacted(run: ActiveRun, companion: Companion | None) -> object:
     invocation: Invocation[object] = run.workflow
     patience, number, in_doubt = _patience(run), 1, False
     while True:
         try:
-            return _attempt(run, invocation, number, companion=companion)
+            return _made(run, invocation, number, companion=companion)
         except Rejected as refusal:
             if refusal.fault is Fault.TAKEN:
                 return _found(run, in_doubt=in_doubt)
@@ -73,7 +85,7 @@ def read(run: ActiveRun) -> object:
     patience = _patience(run)
     while True:
         try:
-            return _attempt(run, invocation, 1, read_only=True)
+            return _made(run, invocation, 1, read_only=True)
         except Rejected as refusal:
             cause = refusal.__cause__
             if cause is not None and sqlstate_of(cause) == _READ_ONLY:
@@ -98,6 +110,16 @@ def _found(run: ActiveRun, *, in_doubt: bool) -> object:
 
 def _patience(run: ActiveRun) -> Patience:
     return Patience(run.services.clock, run.services.patience, run.wait)
+
+
+def _made(
+    run: ActiveRun, invocation: Invocation[object], number: int, **how: Any
+) -> object:
+    """Make an attempt; hooks are told."""
+    if not run.services.hooks:
+        return _attempt(run, invocation, number, **how)
+    with attempt_told(run, invocation.transaction, 1, number):
+        return _attempt(run, invocation, number, **how)
 
 
 def _attempt(

@@ -22,6 +22,7 @@ from operon.engine.record import record_alone
 from operon.engine.record import settle
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
+from operon.engine.telling import attempt_told
 from operon.engine.waiting import pause
 from operon.errors import ResultNotSerializableError
 from operon.operation import Operation
@@ -92,7 +93,7 @@ class Trial:
                 deliver_cancel(self._run, self._position)
             this = Try(self._position, self._number, self._run.time.now())
             try:
-                return attempt(this)
+                return self._made(attempt, this)
             except Rejected as refusal:
                 found = self._settled(refusal, patience)
             except Exception as error:  # noqa: BLE001 - whatever user code raises is an outcome
@@ -100,6 +101,16 @@ class Trial:
                 patience = RunPatience(self._run)
             if found is not None:
                 return found
+
+    def _made(self, attempt: Attempt, this: Try) -> Record:
+        """Make *attempt*; hooks are told."""
+        if not self._run.services.hooks:
+            return attempt(this)
+        run, operation = self._run, self._operation
+        with attempt_told(run, operation, this.position, this.number) as told:
+            recorded = attempt(this)
+            told.size = len(recorded.output or "")
+        return recorded
 
     def _settled(self, refusal: Rejected, patience: RunPatience) -> Record | None:
         """Return what the refused position holds; None: try again, after a wait."""

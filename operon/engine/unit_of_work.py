@@ -22,7 +22,7 @@ from operon.engine.guard import GuardedSession
 from operon.engine.rejected import Rejected
 from operon.engine.services import Services
 from operon.errors import CommitInStepError
-from operon.hooks import Point
+from operon.points import Point
 from operon.store.dialect import driver_of
 from operon.store.direct import Direct
 

@@ -30,7 +30,7 @@ from operon.engine.record import record_alone
 from operon.engine.record import settle
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
-from operon.hooks import Point
+from operon.points import Point
 from operon.store.checkpoints import Record
 from operon.store.waits import Wait
 from operon.store.waits import earliest

@@ -32,6 +32,7 @@ from operon.executor.planner import Planner
 from operon.executor.process import this_process
 from operon.executor.retention import Keeping
 from operon.executor.retention import Retention
+from operon.executor.watching import Gauges
 from operon.executor.workers import Workers
 from operon.registry import Declared
 from operon.results import Results
@@ -83,6 +84,8 @@ class Executor:
         services.tell_due = self.notifier.tell_due
         services.is_crowded = self._keeper.workers.is_crowded
         services.help = self.help
+        self._gauges = Gauges(services, self._keeper.workers, self._heartbeat)
+        services.hooks.source = self._gauges
 
     def be_present(self) -> None:
         """Announce this process to the others, unless that was done.
@@ -96,6 +99,7 @@ class Executor:
     def launch(self, queues: Collection[str]) -> None:
         """Claim runs of *queues* from now on, and what other executors leave."""
         was_present = self._is_present
+        self.services.hooks.find()
         self._keeper.queues = queues
         self.be_present()
         if was_present:

@@ -69,6 +69,13 @@ class Heartbeat:
             _logger.info("the executor's row stays until its lease is over")
         self._disconnect()
 
+    @property
+    def silence(self) -> float | None:
+        """The seconds since the last one; None before the first."""
+        if self._last is None:
+            return None
+        return self.services.clock.monotonic() - self._last
+
     def is_fresh(self) -> bool:
         """Whether less than half a lease has passed since the last beat."""
         if self._last is None:

@@ -20,6 +20,7 @@ from operon import registry
 from operon.codec import Undecodable
 from operon.cron import Cron
 from operon.engine.services import Services
+from operon.engine.telling import start_told
 from operon.errors import DecodeError
 from operon.errors import OperonError
 from operon.request import Request
@@ -109,15 +110,18 @@ def start_at(
     *beside* tells apart the runs that no tick has started.
     """
     which = tick.isoformat() if beside is None else f"trigger/{beside}"
-    asked = _asked(services, rule, tick, f"schedule/{rule.name}/{which}")
-    starts.insert_new(
-        connection,
-        services.database.backend,
-        asked.new,
-        Beginning(),
-        clock=services.clock,
-    )
-    return asked.new.id
+    run_id = f"schedule/{rule.name}/{which}"
+    with start_told(services, _declared(rule), queue=rule.queue) as told:
+        asked = _asked(services, rule, tick, run_id)
+        starts.insert_new(
+            connection,
+            services.database.backend,
+            asked.new,
+            Beginning(),
+            clock=services.clock,
+        )
+        told.run_id = run_id
+    return run_id
 
 
 def _asked(services: Services, rule: Rule, tick: datetime, run_id: str) -> Request:
@@ -134,10 +138,16 @@ def _asked(services: Services, rule: Rule, tick: datetime, run_id: str) -> Reque
         default_id=lambda: run_id,
         payloads=services.payloads,
         code_version=services.code_version,
+        trace=services.hooks.carry(),
     )
 
 
-def _workflow(rule: Rule, tick: datetime) -> Any:
+def _declared(rule: Rule) -> registry.Declared:
+    """Return the workflow of *rule*.
+
+    Raises:
+        DecodeError: It is not known here.
+    """
     declared = registry.find(rule.workflow, rule.version)
     if declared is None:
         raise DecodeError(
@@ -145,6 +155,11 @@ def _workflow(rule: Rule, tick: datetime) -> Any:
             f"workflow {rule.workflow!r} version {rule.version} is not known here",
         )
     declared.resolve()
+    return declared
+
+
+def _workflow(rule: Rule, tick: datetime) -> Any:
+    declared = _declared(rule)
     values = json.loads(rule.input)
     if rule.takes_tick:
         values["tick"] = tick.isoformat()

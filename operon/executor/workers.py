@@ -28,7 +28,7 @@ from operon.engine.execution import give_back
 from operon.engine.execution import load
 from operon.engine.services import Services
 from operon.executor.threads import Threads
-from operon.hooks import Point
+from operon.points import Point
 from operon.store.checkpoints import Lease
 from operon.store.claims import Claimed
 

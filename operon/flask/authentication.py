@@ -15,6 +15,8 @@ from operon.flask.tokens import KeysUnavailable
 from operon.flask.tokens import Principal
 from operon.flask.tokens import TokenVerifier
 from operon.flask.tokens import bearer_token
+from operon.hooks import Hooks
+from operon.hooks import TokenRefused
 
 _logger = logging.getLogger("operon.flask")
 
@@ -24,11 +26,14 @@ _ELSEWHERE = ("access_token", "token")
 """Where a token must not be: it would be logged with the URL, or cached."""
 
 
-def authenticate(request: Request, verifier: TokenVerifier | None) -> Principal:
+def authenticate(
+    request: Request, verifier: TokenVerifier | None, hooks: Hooks
+) -> Principal:
     """Return who *request* acts for.
 
     Raises:
-        Problem: Nobody, or nobody can say now. Why a token is refused is only logged.
+        Problem: Nobody, or nobody can say now. Why a token is refused, only the log and
+            *hooks* are told.
     """
     if any(name in request.args for name in _ELSEWHERE):
         raise Problem(INVALID_REQUEST, "A token belongs into the Authorization header")
@@ -45,6 +50,7 @@ def authenticate(request: Request, verifier: TokenVerifier | None) -> Principal:
         raise Problem(INVALID_REQUEST, "Send credentials once") from None
     except InvalidToken as refusal:
         _logger.info("a token is refused: %s", refusal.reason)
+        hooks.tell(TokenRefused(str(refusal.reason)))
         raise Problem(
             INVALID_TOKEN, "It is not accepted here", headers=_BAD_TOKEN
         ) from None

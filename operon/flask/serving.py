@@ -5,7 +5,6 @@ up before the request is validated, so that a stricter deploy does not break rep
 """
 
 import logging
-import secrets
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,8 +42,10 @@ from operon.flask.telling import trace_of
 from operon.flask.telling import unavailable
 from operon.flask.tokens import Principal
 from operon.flask.tokens import TokenVerifier
+from operon.flask.watching import Watch
+from operon.flask.watching import watched
+from operon.flask.watching import watching
 from operon.flask.work import Work
-from operon.ids import new_id
 from operon.store.requests import Answer
 from operon.store.requests import RequestKey
 from operon.transaction import is_transaction
@@ -81,9 +82,7 @@ class Serving:
 
     def known(self, answer: Callable[[Principal], Answer]) -> Response:
         """Return what *answer* returns for whoever sent the current request."""
-        return self.guarded(
-            lambda: answer(authenticate(current_request, self.verifier))
-        )
+        return self.guarded(lambda: answer(self.authenticated()))
 
     def value(self) -> Any:
         """Return the JSON value of the current request.
@@ -95,35 +94,52 @@ class Serving:
 
     def guarded(self, answer: Callable[[], Answer]) -> Response:
         """Return what *answer* returns as a response, or the problem it meets."""
-        trace_id, request_id = secrets.token_hex(16), new_id()
-        try:
-            given = answer()
-        except Problem as problem:
-            given = answers.of_problem(problem, trace_id=trace_id)
-        except DatabaseUnavailableError as error:
-            given = answers.of_problem(unavailable(error), trace_id=trace_id)
-        except Exception as error:  # noqa: BLE001 - it is logged, and nobody's business
-            _logger.error("request %s failed:\n%s", request_id, trace_of(error))  # noqa: TRY400 - the traceback's own text has values
-            broken = Problem(INTERNAL, "Tell us the trace id")
-            given = answers.of_problem(broken, trace_id=trace_id)
+        with watching(self.operon.hooks, current_request) as watch:
+            given = watch.answer = self._given(answer, watch)
         headers = {
             **_ALWAYS,
             **given.headers,
-            "Operon-Request-Id": request_id,
-            "Operon-Trace-Id": trace_id,
+            "Operon-Request-Id": watch.request_id,
+            "Operon-Trace-Id": watch.trace_id,
         }
         response = Response(given.body, given.status, headers)
         if not given.body:
             del response.headers["Content-Type"]  # Flask's own, of nothing
         return response
 
+    def _given(self, answer: Callable[[], Answer], watch: Watch) -> Answer:
+        """Return what *answer* returns, or the problem it meets."""
+        try:
+            return answer()
+        except Problem as problem:
+            told = problem
+        except DatabaseUnavailableError as error:
+            told = unavailable(error)
+        except Exception as error:  # noqa: BLE001 - it is logged, and nobody's business
+            _logger.error("request %s failed:\n%s", watch.request_id, trace_of(error))  # noqa: TRY400 - the traceback's own text has values
+            told = Problem(INTERNAL, "Tell us the trace id")
+        watch.problem = told.kind.slug
+        return answers.of_problem(told, trace_id=watch.trace_id)
+
+    def authenticated(self) -> Principal:
+        """Return who sent the current request; what it says of its trace is trusted.
+
+        Raises:
+            Problem: Nobody did, or nobody can say now.
+        """
+        principal = authenticate(current_request, self.verifier, self.operon.hooks)
+        watched().begin(is_trusted=True)
+        return principal
+
     def _answer(
         self, request: Request, endpoint: Endpoint, path: Mapping[str, str]
     ) -> Answer:
         data = body_of(request, self.most_bytes)
         principal = None
-        if not endpoint.access.public:
-            principal = authenticate(request, self.verifier)
+        if endpoint.access.public:
+            watched().begin(is_trusted=False)
+        else:
+            principal = self.authenticated()
             endpoint.access.refuse_unless_allowed(principal, endpoint.declared.roles)
         work = Work(runtime=self.operon.ready(), endpoint=endpoint, keyed=self.keyed)
         with told(endpoint):

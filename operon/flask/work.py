@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from operon.engine.enqueueing import enqueue
 from operon.engine.flow import IdTaken
+from operon.engine.telling import start_told
 from operon.errors import MisuseError
 from operon.flask import answers
 from operon.flask.endpoint import Endpoint
@@ -96,7 +97,16 @@ class Work:
             Problem: The same request is being worked on, or nobody knows whether the
                 run was started.
         """
-        asked, services = self._request(values, principal), self._services
+        services, declared = self._services, self.endpoint.declared
+        with start_told(services, declared) as told:
+            run_id, is_first = self._start(self._request(values, principal), key)
+            told.run_id = run_id
+        if is_first:
+            services.tell_due()
+        return run_id, is_first
+
+    def _start(self, asked: Request, key: RequestKey | None) -> tuple[str, bool]:
+        services = self._services
 
         def write(connection: Connection) -> None:
             if key is not None:
@@ -107,7 +117,6 @@ class Work:
         if before is not None:
             assert isinstance(before, str)  # noqa: S101 - a workflow's answer is its run
             return before, before == asked.new.id
-        services.tell_due()
         return asked.new.id, True
 
     @property
@@ -129,6 +138,7 @@ class Work:
                 default_id=new_id,
                 payloads=services.payloads,
                 code_version=services.code_version,
+                trace=services.hooks.carry(),
             )
         except MisuseError as error:
             raise Problem(INVALID, "A value cannot be stored") from error

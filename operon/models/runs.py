@@ -130,6 +130,9 @@ class WorkflowRun(Base):
     """When its status became final."""
     code_version: Mapped[str | None]
     """The application's version in the process that started it."""
+    traceparent: Mapped[str | None]
+    """In which trace it was started, by W3C Trace Context; so that it is continued."""
+    tracestate: Mapped[str | None]
 
     checkpoints: Mapped[list["Checkpoint"]] = relationship(
         primaryjoin=lambda: WorkflowRun.id == foreign(Checkpoint.run_id),

@@ -66,6 +66,9 @@ class Claimed:
     chain_id: str | None
     wait_position: int | None
     wait_until: datetime | None
+    queue: str
+    traceparent: str | None
+    tracestate: str | None
     claimed_at: datetime
     """The present time, by the database's clock."""
 

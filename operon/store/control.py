@@ -212,7 +212,7 @@ def copy(
     }
     kept = (
         "workflow version queue priority partition input codec fingerprint principal "
-        "attributes timeout parent_id root_id code_version"
+        "attributes timeout parent_id root_id code_version traceparent tracestate"
     )
     values = {**{name: RUNS.c[name] for name in kept.split()}, **fresh}
     connection.execute(

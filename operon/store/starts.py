@@ -55,6 +55,8 @@ class NewRun:
     root_id: str | None = None
     chain_id: str | None = None
     code_version: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

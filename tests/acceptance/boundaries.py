@@ -39,13 +39,13 @@ from operon import registry
 from operon import step
 from operon.engine import unit_of_work
 from operon.engine.guard import UNIT_OPTION
-from operon.hooks import Point
 from operon.models import Attempt
 from operon.models import Checkpoint
 from operon.models import Event
 from operon.models import Message
 from operon.models import StreamItem
 from operon.models import WorkflowRun
+from operon.points import Point
 from operon.schema import upgrade
 from tests import shop
 from tests.sent import Sent

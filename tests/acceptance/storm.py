@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from operon import Operon
-from operon.hooks import Point
 from operon.models import WorkflowRun
+from operon.points import Point
 from operon.status import FINAL
 from tests.shop import ThreeSteps
 

@@ -18,9 +18,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from operon.clock import SystemClock
-from operon.hooks import Point
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
+from operon.points import Point
 from tests import shop
 from tests.processes import Child
 

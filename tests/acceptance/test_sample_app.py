@@ -30,8 +30,8 @@ from sqlalchemy.orm import Session
 
 from operon import schema
 from operon.errors import RunCancelledError
-from operon.hooks import Point
 from operon.models import ExecutorRecord
+from operon.points import Point
 from sample_app import catalogue
 from sample_app.app import create_operon
 from sample_app.checkout import Checkout

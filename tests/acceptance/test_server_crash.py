@@ -22,9 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from operon.hooks import Point
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
+from operon.points import Point
 from operon.status import RunStatus
 from tests.acceptance.storm import SKUS
 from tests.fix_db import Database

@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 from operon import Workflow
 from operon import errors
 from operon import step
-from operon.hooks import Point
 from operon.models import Checkpoint
 from operon.models import ExecutorRecord
 from operon.models import WorkflowRun
+from operon.points import Point
 from operon.status import RunStatus
 from tests import shop
 from tests.acceptance import worker

@@ -27,8 +27,8 @@ from operon import Workflow
 from operon import activity
 from operon import current
 from operon import step
-from operon.hooks import Point
 from operon.models import WorkflowRun
+from operon.points import Point
 from tests import shop
 
 GATE = "OPERON_TEST_GATE"

@@ -19,7 +19,7 @@ from operon.errors import MisuseError
 from operon.errors import ResultNotSerializableError
 from operon.errors import RunCancelledError
 from operon.errors import StepTimeoutError
-from operon.hooks import Point
+from operon.points import Point
 from tests.engine.facts import attempts
 from tests.engine.facts import await_empty_pool
 from tests.engine.facts import count

@@ -19,10 +19,10 @@ from operon import step
 from operon.errors import MisuseError
 from operon.errors import RunCancelledError
 from operon.errors import RunDeadError
-from operon.hooks import Point
 from operon.models import Checkpoint
 from operon.models import Message
 from operon.models import WorkflowRun
+from operon.points import Point
 from operon.status import RunStatus
 from operon.store import runs as stored_runs
 from tests.engine.facts import count

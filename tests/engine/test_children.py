@@ -25,8 +25,8 @@ from operon.errors import RunConflictError
 from operon.errors import RunDeadError
 from operon.errors import RunNotFoundError
 from operon.errors import UnknownQueueError
-from operon.hooks import Point
 from operon.models import WorkflowRun
+from operon.points import Point
 from tests.engine.facts import attempts
 from tests.engine.facts import await_empty_pool
 from tests.engine.facts import count

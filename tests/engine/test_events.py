@@ -18,7 +18,7 @@ from operon.errors import DecodeError
 from operon.errors import MisuseError
 from operon.errors import RunCancelledError
 from operon.errors import RunNotFoundError
-from operon.hooks import Point
+from operon.points import Point
 from operon.store import events
 from tests.clock import ManualClock
 from tests.engine.facts import count

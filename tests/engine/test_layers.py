@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 from operon import errors
 from operon.engine.body import play
 from operon.engine.run import ActiveRun
-from operon.hooks import Point
 from operon.ids import new_id
+from operon.points import Point
 from operon.request import StartOptions
 from operon.request import request
 from operon.status import RunStatus

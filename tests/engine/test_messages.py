@@ -27,7 +27,7 @@ from operon.errors import MisuseError
 from operon.errors import RunCancelledError
 from operon.errors import RunNotFoundError
 from operon.errors import RunTimeoutError
-from operon.hooks import Point
+from operon.points import Point
 from operon.store import messages
 from operon.store import waits
 from operon.store.checkpoints import Lease

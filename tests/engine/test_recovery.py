@@ -21,7 +21,7 @@ from operon.executor.process import Process
 from operon.executor.process import is_gone
 from operon.executor.process import started
 from operon.executor.process import this_process
-from operon.hooks import Point
+from operon.points import Point
 from operon.status import RunStatus
 from operon.store import claims
 from operon.store import finishes

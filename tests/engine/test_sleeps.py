@@ -19,7 +19,7 @@ from operon import step
 from operon.errors import MisuseError
 from operon.errors import RunCancelledError
 from operon.errors import RunTimeoutError
-from operon.hooks import Point
+from operon.points import Point
 from tests.clock import ManualClock
 from tests.engine.facts import count
 from tests.engine.facts import history

@@ -17,7 +17,7 @@ from operon import step
 from operon.errors import DecodeError
 from operon.errors import MisuseError
 from operon.errors import RunNotFoundError
-from operon.hooks import Point
+from operon.points import Point
 from operon.store import streams
 from tests.engine.facts import count
 from tests.engine.facts import history

@@ -15,7 +15,7 @@ from operon import activity
 from operon import current
 from operon import step
 from operon.engine import execution
-from operon.hooks import Point
+from operon.points import Point
 from operon.store import checkpoints
 from operon.store import messages
 from operon.store import waits

@@ -18,7 +18,7 @@ from operon import transaction
 from operon.errors import MisuseError
 from operon.errors import ResultNotSerializableError
 from operon.errors import RunConflictError
-from operon.hooks import Point
+from operon.points import Point
 from tests.engine.facts import await_empty_pool
 from tests.engine.facts import count
 from tests.engine.facts import history

@@ -12,7 +12,7 @@ from typing import Any
 
 from operon import Operon
 from operon.clock import SystemClock
-from operon.hooks import Point
+from operon.points import Point
 from operon.status import RunStatus
 from operon.store import claims
 from operon.store import finishes

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from operon import Operon
 from operon import Workflow
-from operon.hooks import Point
 from operon.models import Message
 from operon.models import StreamItem
 from operon.models import WorkflowRun
+from operon.points import Point
 from operon.status import RunStatus
 from operon.store import checkpoints
 from operon.store import claims

@@ -32,7 +32,7 @@ from operon import transaction
 from operon.flask import JWTIssuer
 from operon.flask import Operon
 from operon.flask import OperonBlueprint
-from operon.hooks import Point
+from operon.points import Point
 from tests.shop import Order
 from tests.shop import Payment
 from tests.shop import Product

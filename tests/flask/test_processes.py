@@ -17,9 +17,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from operon.client import OnceTransport
-from operon.hooks import Point
 from operon.models import WebRequest
 from operon.models import WorkflowRun
+from operon.points import Point
 from operon.status import RunStatus
 from tests.fix_db import Database
 from tests.flask.served import WORKER

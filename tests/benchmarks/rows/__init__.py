@@ -7,6 +7,7 @@ from tests.benchmarks.rows import imports
 from tests.benchmarks.rows import local
 from tests.benchmarks.rows import queues
 from tests.benchmarks.rows import runs
+from tests.benchmarks.rows import telemetry
 
 ROWS = (
     *runs.ROWS,
@@ -16,4 +17,5 @@ ROWS = (
     *histories.ROWS,
     *local.ROWS,
     *imports.ROWS,
+    *telemetry.ROWS,
 )

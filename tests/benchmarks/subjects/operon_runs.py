@@ -1,11 +1,14 @@
 """Operon: each step is a step of a run, remembered in the same commit.
 
-python -m tests.benchmarks.subjects.operon_runs URL
+python -m tests.benchmarks.subjects.operon_runs URL [OTLP ENDPOINT]
 """
 
+import os
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from timeit import timeit
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -15,7 +18,10 @@ from operon import Workflow
 from operon import current
 from operon import step
 from operon import transaction
+from operon.engine.services import Services
+from operon.hooks import Hooks
 from operon.schema import upgrade
+from operon.telemetry import configure
 from tests.benchmarks.subjects.counting import counting
 from tests.benchmarks.subjects.rows import create_tables
 from tests.benchmarks.subjects.rows import place
@@ -38,6 +44,47 @@ class BenchmarkSteps(Workflow):
         for _ in range(self.steps):
             order_id = self.place()
         return order_id
+
+
+class Idle(Workflow):
+    """Steps that do nothing."""
+
+    steps: int = 1
+
+    @step
+    def rest(self, session: Session) -> None:
+        """Do nothing."""
+
+    def run(self) -> None:
+        for _ in range(self.steps):
+            self.rest()
+
+
+@dataclass
+class CountingHooks(Hooks):
+    """No hooks, and how often somebody asked whether there are any."""
+
+    asked: int = 0
+
+    def __bool__(self) -> bool:
+        self.asked += 1
+        return False
+
+
+def _cost_of_asking(services: Services) -> float:
+    """Return the seconds of one question whether there are hooks, and its detour."""
+
+    def direct(attempt: int) -> int:
+        return attempt
+
+    def asked(services: Services, attempt: int) -> int:
+        if not services.hooks:
+            return direct(attempt)
+        return 0
+
+    times = 20_000
+    whole = timeit(lambda: asked(services, 1), number=times)
+    return (whole - timeit(lambda: direct(1), number=times)) / times
 
 
 @transaction
@@ -74,6 +121,19 @@ class Runs:
             return self._operon.run(benchmark_transaction(key), id=key)
 
         return timed(work, count, threads)
+
+    def seam(self, steps: int) -> Mapping[str, Any]:
+        """Time a run of steps that do nothing, and what is asked for hooks in it."""
+        services = self._operon._process.made().services
+        begun = Idle(steps)
+        self._operon.run(begun)
+        began = time.perf_counter()
+        self._operon.run(begun)
+        seconds = time.perf_counter() - began
+        hooks, services.hooks = services.hooks, CountingHooks()
+        self._operon.run(begun)
+        asked, services.hooks = services.hooks.asked, hooks
+        return {"seconds": seconds, "seam": asked * _cost_of_asking(services)}
 
     def count(self, steps: int) -> Mapping[str, Any]:
         """Count what one run of *steps* steps sends."""
@@ -118,6 +178,7 @@ NAMES = (
     "run",
     "start",
     "transaction",
+    "seam",
     "count",
     "count_started",
     "enqueue",
@@ -128,6 +189,9 @@ NAMES = (
 
 
 def main() -> None:
+    if len(sys.argv) > 2:
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = sys.argv[2]
+        configure()
     operon = Operon(sys.argv[1])
     upgrade(operon.engine)
     create_tables(operon.engine)
