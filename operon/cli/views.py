@@ -83,6 +83,8 @@ def brief(run: WorkflowRun) -> Fact:
         "attributes": run.attributes,
         "chain_id": run.chain_id,
         "continued_as": run.continued_as,
+        "traceparent": run.traceparent,
+        "tracestate": run.tracestate,
         **_wait(run),
         "deadline_at": run.deadline_at,
         "created_at": run.created_at,

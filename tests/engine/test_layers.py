@@ -288,6 +288,7 @@ def _started(operon):
         default_id=new_id,
         payloads=services.payloads,
         code_version=None,
+        trace={},
     ).new
     running = Beginning(status=RunStatus.RUNNING, executor=services.executor, epoch=1)
     with services.database.transaction() as connection:
