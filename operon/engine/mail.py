@@ -165,7 +165,7 @@ def receive(
     operation = Primitive("receive", topic, codec)
     slot = enter(run, operation)
     if slot.recorded is not None:
-        return answer(run, operation, slot.recorded)
+        return _answer(run, operation, slot.recorded)
     wait = Wait(
         kind="receive",
         position=slot.position,
@@ -186,7 +186,7 @@ def receive(
         return messages.first_unread(connection, run.address, topic) is not None
 
     recorded = await_outcome(run, operation, slot, wait, act=act, is_there=is_there)
-    return answer(run, operation, recorded)
+    return _answer(run, operation, recorded)
 
 
 def event(
@@ -197,7 +197,7 @@ def event(
     operation = Primitive("event", key, codec)
     slot = enter(run, operation)
     if slot.recorded is not None:
-        return answer(run, operation, slot.recorded)
+        return _answer(run, operation, slot.recorded)
     address = read(run, lambda connection: runs.address(connection, run_id))
     wait = Wait(
         kind="event",
@@ -217,7 +217,7 @@ def event(
         return events.find(connection, address or run_id, key) is not None
 
     recorded = await_outcome(run, operation, slot, wait, act=act, is_there=is_there)
-    return answer(run, operation, recorded)
+    return _answer(run, operation, recorded)
 
 
 def read(run: ActiveRun, query: Callable[[Connection], T]) -> T:
@@ -267,6 +267,16 @@ def _nothing(run: ActiveRun, operation: Primitive, slot: Slot, wait: Wait) -> Re
     if wait.until is None or run.time.now() < wait.until:
         raise NotYet
     return done(operation, slot)
+
+
+def _answer(run: ActiveRun, operation: Primitive, recorded: Record) -> Any:
+    """Return what was taken, or None after the timeout, whatever type is declared.
+
+    A null that does not fit the type was refused when it was taken.
+    """
+    if recorded.output == "null" and recorded.codec is None:
+        operation = Primitive(operation.kind, operation.name)
+    return answer(run, operation, recorded)
 
 
 def _taken(run: ActiveRun, operation: Primitive, slot: Slot, found: Stored) -> Record:

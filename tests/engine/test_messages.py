@@ -548,6 +548,30 @@ def test_a_message_comes_as_what_it_was_sent_as(office, value, kind, sender):
     assert type(received[0]) is type(value)
 
 
+@pytest.mark.parametrize("kind", [str, bool, Decimal, Approval])
+def test_what_never_came_is_none_whatever_type_it_would_have_had(
+    make_operon, database, kind
+):
+    class Reads(Workflow):
+        @step
+        def insert(self, session: Session) -> None:
+            insert_order(session)
+
+        def run(self) -> bool:
+            message = self.receive("t", type=kind, timeout=timedelta(0))
+            event = self.event("p", "k", type=kind, timeout=timedelta(0))
+            self.insert()
+            self.sleep(timedelta(milliseconds=1))  # and once more, from the history
+            return message is None and event is None
+
+    operon = stocked(make_operon(database.url, probe=crash_once(Point.BEGAN, "r")))
+    operon.start(Reads(), id="p")
+    with pytest.raises(Crash):
+        operon.run(Reads(), id="r")
+
+    assert operon.run(Reads(), id="r") is True
+
+
 def test_a_message_that_does_not_decode_is_an_error_once_and_counts_as_read(
     make_operon, database
 ):
