@@ -143,7 +143,8 @@ def trips(wire, operon: Operon) -> int:
 
 def test_the_runs_row_and_begin_reach_postgresql_in_one_flush(wire, still):
     # the run's row and BEGIN; the user's INSERT; the checkpoint and COMMIT; the finish
-    assert min(trips(wire, still) for _ in range(5)) == 4
+    # on a busy machine a message may arrive in parts, which counts as two
+    assert min(trips(wire, still) for _ in range(30)) == 4
 
 
 def test_reading_between_runs_costs_them_nothing(wire, still):
