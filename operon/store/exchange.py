@@ -1,6 +1,6 @@
-"""Several messages to PostgreSQL in one write: libpq's pipeline, by way of psycopg.
+"""Several messages to PostgreSQL for one wait: libpq's pipeline, by way of psycopg.
 
-What belongs together leaves together. Two messages on their own could be torn apart by
+What belongs to one transaction leaves in one write. Two messages on their own could be torn apart by
 a process that is frozen between them, and the server would wait for the second with
 the fence's lock held, which none of its timeouts counts as idle.
 
@@ -181,7 +181,11 @@ class Opening(Direct):
 
 
 class Ahead(Opening):
-    """One whose first statement is a transaction by itself, right before BEGIN."""
+    """One whose first statement is a transaction by itself, right before BEGIN.
+
+    libpq writes at the sync between them: there are two writes, and one wait. Nothing
+    is torn by that, since the first is whole, and holds no lock afterwards.
+    """
 
     def send(self, statement: Statement, values: Mapping[str, Any]) -> list[Any]:
         """Execute *statement*, then BEGIN, and return its rows."""
