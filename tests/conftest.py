@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["tests.fix_db", "tests.fix_app"]
+pytest_plugins = ["tests.fix_db", "tests.fix_app", "tests.fix_telemetry"]
 
 _VECTORS = "--wycheproof"
 

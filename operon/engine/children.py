@@ -35,6 +35,7 @@ from operon.errors import RunCancelledError
 from operon.errors import RunDeadError
 from operon.errors import RunNotFoundError
 from operon.handle import Handle
+from operon.hooks import Trace
 from operon.request import Request
 from operon.request import StartOptions
 from operon.request import request
@@ -46,6 +47,8 @@ from operon.store.waits import Wait
 from operon.store.waits import earliest
 
 _ID = type_codec(str)
+_NO_TRACE: Trace = {}
+"""Until its row is written: its trace is that of its start, see `_within`."""
 
 
 class _GoneOn(BaseException):
@@ -59,9 +62,8 @@ def start(run: ActiveRun, child: Any, options: Mapping[str, Any]) -> Handle[Any]
     """
     on_conflict, given = options["on_conflict"], dict(options)
     del given["on_conflict"]
-    asked = _request(
-        run, child, StartOptions(**given), f"{run.run_id}/{run.position + 1}"
-    )
+    default_id = f"{run.run_id}/{run.position + 1}"
+    asked = _request(run, child, StartOptions(**given), default_id)
     operation = Primitive("start", asked.declared.name, _ID)
     slot = enter(run, operation)
     recorded = slot.recorded
@@ -148,7 +150,9 @@ def continue_as(run: ActiveRun, successor: Any) -> NoReturn:
         ControlFlow: Always.
     """
     run.check()
-    asked = _request(run, successor, StartOptions(), _next_id(run))
+    asked = _request(
+        run, successor, StartOptions(), _next_id(run), run.services.hooks.carry()
+    )
     _come_to_an_end(run)
     parked = run.join()
     run.check()
@@ -177,7 +181,11 @@ def _come_to_an_end(run: ActiveRun) -> None:
 
 
 def _request(
-    run: ActiveRun, asked: Any, options: StartOptions, default_id: str
+    run: ActiveRun,
+    asked: Any,
+    options: StartOptions,
+    default_id: str,
+    trace: Trace = _NO_TRACE,
 ) -> Request:
     return request(
         asked,
@@ -186,7 +194,7 @@ def _request(
         default_id=lambda: default_id,
         payloads=run.services.payloads,
         code_version=run.services.code_version,
-        trace=run.services.hooks.carry(),
+        trace=trace,
     )
 
 

@@ -24,6 +24,7 @@ from operon.engine.transactions import read
 from operon.engine.transactions import transact
 from operon.errors import DatabaseUnavailableError
 from operon.errors import ExecutorStoppedError
+from operon.executor.gauges import Gauges
 from operon.executor.heartbeat import Heartbeat
 from operon.executor.keeper import Keeper
 from operon.executor.notifier import Notifier
@@ -32,7 +33,6 @@ from operon.executor.planner import Planner
 from operon.executor.process import this_process
 from operon.executor.retention import Keeping
 from operon.executor.retention import Retention
-from operon.executor.watching import Gauges
 from operon.executor.workers import Workers
 from operon.registry import Declared
 from operon.results import Results
@@ -84,8 +84,7 @@ class Executor:
         services.tell_due = self.notifier.tell_due
         services.is_crowded = self._keeper.workers.is_crowded
         services.help = self.help
-        self._gauges = Gauges(services, self._keeper.workers, self._heartbeat)
-        services.hooks.source = self._gauges
+        services.hooks.source = Gauges(services, self._keeper.workers, self._heartbeat)
 
     def be_present(self) -> None:
         """Announce this process to the others, unless that was done.

@@ -78,10 +78,8 @@ class Heartbeat:
 
     def is_fresh(self) -> bool:
         """Whether less than half a lease has passed since the last beat."""
-        if self._last is None:
-            return True
-        half = self.services.lease.total_seconds() / 2
-        return self.services.clock.monotonic() - self._last < half
+        silence = self.silence
+        return silence is None or silence < self.services.lease.total_seconds() / 2
 
     def renew(self, connection: Connection) -> None:
         """Beat within the transaction of a step that may have kept the beat waiting.
@@ -89,10 +87,10 @@ class Heartbeat:
         Only SQLite's single writer can do that; its other users wait for the same
         commit, and see the new heartbeat with it.
         """
-        services = self.services
-        if services.database.backend.name != "sqlite" or self._last is None:
+        services, silence = self.services, self.silence
+        if services.database.backend.name != "sqlite" or silence is None:
             return
-        if services.clock.monotonic() - self._last > self.interval.total_seconds():
+        if silence > self.interval.total_seconds():
             executors.beat(
                 connection,
                 services.database.backend,

@@ -1,8 +1,8 @@
 """Several messages to PostgreSQL for one wait: libpq's pipeline, by way of psycopg.
 
-What belongs to one transaction leaves in one write. Two messages on their own could be torn apart by
-a process that is frozen between them, and the server would wait for the second with
-the fence's lock held, which none of its timeouts counts as idle.
+What belongs to one transaction leaves in one write. Two messages on their own could be
+torn apart by a process that is frozen between them, and the server would wait for the
+second with the fence's lock held, which none of its timeouts counts as idle.
 
 Source:
     PostgreSQL, "Pipeline Mode" (libpq); psycopg, "libpq wrapper module".

@@ -1,8 +1,8 @@
 """Traces, metrics and log fields by OpenTelemetry; nothing else here imports it.
 
 Where a provider is set by the time an Operon is first used, nothing has to be done:
-this package is found by its entry point. `Operon(hooks=[Spans(provider)])` uses others,
-and `configure()` sets such as the standard `OTEL_…` variables say.
+this package is found by its entry points. `Operon(hooks=[Spans(provider)])` uses
+others, and `configure()` sets such as the standard `OTEL_…` variables say.
 """
 
 from importlib import import_module

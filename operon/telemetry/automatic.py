@@ -1,30 +1,26 @@
-"""Telemetry that nobody has to ask for, found by its entry point.
+"""Telemetry that nobody has to ask for, found by its entry points.
 
-The hook is made when an Operon is first used, if the application, or `configure`, has
-set a provider by then. Else OpenTelemetry is not even imported.
+The hooks are made when an Operon is first used, if the application, or `configure`, has
+set providers by then. Else OpenTelemetry is not even imported.
 """
 
 import sys
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from operon.hooks import Hook
-from operon.hooks import Record
-from operon.hooks import Source
-from operon.hooks import Trace
 
 
-def hook() -> Hook | None:
-    """Return what makes spans and metrics, of those for which a provider is set."""
-    found: list[Hook] = []
-    traces = _provider("trace", "get_tracer_provider")
-    if traces is not None:
-        found.append(_spans(traces))
-    measures = _provider("metrics", "get_meter_provider")
-    if measures is not None:
-        found.append(_metrics(measures))
-    return _Several(found) if found else None
+def traces() -> Hook | None:
+    """Return what makes spans, if a provider for them is set."""
+    provider = _provider("trace", "get_tracer_provider")
+    return None if provider is None else _spans(provider)
+
+
+def metrics() -> Hook | None:
+    """Return what makes metrics, if a provider for them is set."""
+    provider = _provider("metrics", "get_meter_provider")
+    return None if provider is None else _metrics(provider)
 
 
 def _provider(signal: str, getter: str) -> Any:
@@ -50,25 +46,3 @@ def _metrics(provider: Any) -> Hook:
     from operon.telemetry.metrics import Metrics  # noqa: PLC0415 - as above
 
     return Metrics(provider)
-
-
-class _Several(Hook):
-    """Hooks as one."""
-
-    def __init__(self, hooks: Sequence[Hook]) -> None:
-        self._hooks = hooks
-
-    def tell(self, record: Record) -> None:
-        for each in self._hooks:
-            each.tell(record)
-
-    def watch(self, source: Source) -> None:
-        for each in self._hooks:
-            each.watch(source)
-
-    def carry(self) -> Trace:
-        for each in self._hooks:
-            found = each.carry()
-            if found:
-                return found
-        return super().carry()

@@ -121,8 +121,7 @@ class Metrics(Hook):
         self._since.pop(("run", record.run.id), None)
 
     def _lease_lost(self, record: hooks.LeaseLost) -> None:
-        self._begin(record.run)
-        self._since.pop(("run", record.run.id), None)
+        self._left(record)
         self._lost.add(1, {names.WORKFLOW_NAME: record.run.workflow})
 
     def _attempt_started(self, record: hooks.AttemptStarted) -> None:

@@ -5,8 +5,6 @@ import logging
 import pytest
 from flask import Flask
 from opentelemetry import trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind
@@ -16,13 +14,9 @@ from sqlalchemy.orm import Session
 from operon import transaction
 from operon.hooks import RequestAnswered
 from operon.hooks import RequestReceived
-from operon.telemetry import Metrics
 from operon.telemetry import RunFilter
-from operon.telemetry import Spans
 from tests.processes import eventually
 from tests.shop import create_shop
-from tests.telemetry.conftest import Kept
-from tests.telemetry.conftest import Recorder
 
 KEY = {"Idempotency-Key": "k-1"}
 BOOK = {"sku": "book"}
@@ -32,25 +26,9 @@ CALLER = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "tracestate": "a=1"}
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def reader() -> InMemoryMetricReader:
-    return InMemoryMetricReader()
-
-
-@pytest.fixture
-def operon(make_operon, database, kept, recorder, reader):
+def operon(make_operon, database, watching):
     """The shop's Operon, watched."""
-    metrics = Metrics(MeterProvider(metric_readers=[reader]))
-    operon = make_operon(database.url, hooks=[kept, Spans(recorder.provider), metrics])
+    operon = make_operon(database.url, hooks=watching)
     create_shop(operon.engine, "pen")
     return operon
 

@@ -1,98 +1,15 @@
-"""An Operon whose hooks are kept, or turned into spans and metrics in memory."""
-
-from dataclasses import dataclass
-from dataclasses import field
-from typing import Any
+"""An Operon that is watched."""
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from operon.hooks import Hook
-from operon.hooks import Record
-from operon.telemetry import Metrics
-from operon.telemetry import Spans
 from tests.shop import create_shop
 
 
-@dataclass
-class Kept(Hook):
-    """Keeps what it is told."""
-
-    records: list[Record] = field(default_factory=list)
-
-    def tell(self, record: Record) -> None:
-        self.records.append(record)
-
-    def of(self, *kinds: type) -> list[Any]:
-        return [each for each in self.records if isinstance(each, kinds)]
-
-    def names(self) -> list[str]:
-        return [type(each).__name__ for each in self.records]
-
-
-class Recorder:
-    """Spans that have ended."""
-
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-
-    @property
-    def spans(self) -> list[ReadableSpan]:
-        found = self.exporter.get_finished_spans()
-        return sorted(found, key=lambda span: span.start_time or 0)
-
-    def named(self, name: str) -> list[ReadableSpan]:
-        return [span for span in self.spans if span.name == name]
-
-    def one(self, name: str) -> ReadableSpan:
-        [span] = self.named(name)
-        return span
-
-    def tree(self) -> list[tuple[str, str | None]]:
-        """Return each span's name, and its parent's."""
-        known = {span.context.span_id: span.name for span in self.spans}
-        return [
-            (
-                span.name,
-                None if span.parent is None else known.get(span.parent.span_id, "?"),
-            )
-            for span in self.spans
-        ]
-
-    def traces(self) -> set[int]:
-        return {span.context.trace_id for span in self.spans}
-
-
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
-
-
-@pytest.fixture
-def recorder() -> Recorder:
-    return Recorder()
-
-
-@pytest.fixture
-def reader() -> InMemoryMetricReader:
-    return InMemoryMetricReader()
-
-
-@pytest.fixture
-def operon(make_operon, database, kept, recorder, reader):
+def operon(make_operon, database, watching):
     """An Operon that is watched; the shop is there."""
-    metrics = MeterProvider(metric_readers=[reader])
-    operon = make_operon(
-        database.url, hooks=[kept, Spans(recorder.provider), Metrics(metrics)]
-    )
+    operon = make_operon(database.url, hooks=watching)
     create_shop(operon.engine, "book")
     return operon
 

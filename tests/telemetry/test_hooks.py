@@ -28,8 +28,8 @@ from operon.hooks import RunStarted
 from operon.hooks import RunStarting
 from operon.hooks import RunSuspended
 from operon.models import WorkflowRun
+from tests.fix_telemetry import Kept
 from tests.processes import eventually
-from tests.telemetry.conftest import Kept
 
 ENDS = (
     RunFinished,
@@ -233,36 +233,33 @@ def test_a_transaction_is_a_run_of_one_attempt(operon, kept):
     ]
 
 
-def test_a_run_that_is_cancelled_is_told_so(operon, kept):
+@pytest.fixture
+def waiting(operon):
+    """The handle of a run whose body waits for ever, in a thread of this process."""
     entered = threading.Event()
 
-    class HookCancelled(Workflow):
+    class HookWaitsForEver(Workflow):
         def run(self) -> None:
             entered.set()
             self.receive("never")
 
     operon.launch()
-    handle = operon.start(HookCancelled())
+    handle = operon.start(HookWaitsForEver())
     assert entered.wait(30)
-    operon.cancel(handle.id)
+    return handle
+
+
+def test_a_run_that_is_cancelled_is_told_so(operon, kept, waiting):
+    operon.cancel(waiting.id)
     with pytest.raises(RunCancelledError):
-        handle.result(PATIENCE)
+        waiting.result(PATIENCE)
 
     eventually(lambda: kept.of(RunFinished))
     assert kept.of(RunFinished)[0].status is RunStatus.CANCELLED
 
 
+@pytest.mark.usefixtures("waiting")
 def test_a_run_that_a_stopping_process_gives_back_is_told(operon, kept):
-    entered = threading.Event()
-
-    class HookGivenBack(Workflow):
-        def run(self) -> None:
-            entered.set()
-            self.receive("never")
-
-    operon.launch()
-    operon.start(HookGivenBack())
-    assert entered.wait(30)
     operon.shutdown()
 
     assert len(kept.of(RunReleased)) == 1

@@ -1,4 +1,4 @@
-"""Watching: what hooks may ask of this process at any time."""
+"""Gauges: what hooks may ask of this process at any time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
