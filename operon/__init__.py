@@ -14,6 +14,7 @@ from operon.bodies import Future
 from operon.context import current
 from operon.errors import RunCancelled
 from operon.handle import Handle
+from operon.invariant import invariant
 from operon.queue import Queue
 from operon.queue import Rate
 from operon.retry import Retry
@@ -40,6 +41,7 @@ __all__ = [
     "Workflow",
     "activity",
     "current",
+    "invariant",
     "step",
     "transaction",
 ]

@@ -1,6 +1,10 @@
 """`Operon`: one object that ties a database, workflows and this process together."""
 
+from collections.abc import Generator
 from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 from typing import TypeVar
@@ -18,6 +22,7 @@ from operon.api.mailing import Mailing
 from operon.api.operating import Operating
 from operon.api.planning import Planning
 from operon.api.reading import Reading
+from operon.clock import Clock
 from operon.config import Options
 from operon.config import Settings
 from operon.config import settings
@@ -27,7 +32,10 @@ from operon.context import frame
 from operon.engine.enqueueing import compare
 from operon.engine.flow import IdTaken
 from operon.engine.telling import start_told
+from operon.errors import MisuseError
+from operon.executor.inline import InlineExecutor
 from operon.handle import Handle
+from operon.hooks import Hook
 from operon.hooks import Hooks
 from operon.ids import new_id
 from operon.queue import DEFAULT_QUEUE
@@ -47,6 +55,8 @@ from operon.transaction import is_invocation
 from operon.workflow import declaration_of
 
 R = TypeVar("R")
+
+_SETTINGS = fields(Settings)
 
 
 class Operon(Reading, Operating, Mailing, Planning):
@@ -96,6 +106,32 @@ class Operon(Reading, Operating, Mailing, Planning):
     def settings(self) -> Settings:
         """How this Operon behaves."""
         return self._process.settings
+
+    def twin(
+        self, engine: Engine | None = None, **options: Unpack[Options]
+    ) -> "Operon":
+        """Return another Operon, as another process would have.
+
+        It has this one's settings but for *options*, and is an executor of its own.
+        Schedules are not copied.
+
+        Args:
+            engine: Its database; by default this one's engine.
+            options: See `Options`.
+        """
+        process = self._process
+        own = {each.name: getattr(process.settings, each.name) for each in _SETTINGS}
+        factory = process.factory
+        if engine is not None:
+            how: dict[str, Any] = {**factory.kw, "bind": engine}
+            factory = sessionmaker(class_=factory.class_, **how)
+        given: Any = {**own, **options}
+        return Operon(factory, **given)
+
+    @property
+    def is_launched(self) -> bool:
+        """Whether this process executes started runs."""
+        return self._process.is_launched
 
     @property
     def hooks(self) -> Hooks:
@@ -285,6 +321,36 @@ class Operon(Reading, Operating, Mailing, Planning):
     def ready(self) -> Runtime:
         """Return the parts that work together in this process; used by the edges."""
         return self._process.ready()
+
+    @contextmanager
+    def inline(
+        self,
+        clock: Clock,
+        session: Session | None = None,
+        hooks: Sequence[Hook] = (),
+    ) -> Generator[InlineExecutor, None, None]:
+        """Have no threads within the block; used by the testing kit.
+
+        Args:
+            clock: The time within the block.
+            session: Whose transaction everything is part of; None: it is committed.
+            hooks: Told of what happens, beside the others.
+
+        Raises:
+            MisuseError: It is launched, or the session works on another database.
+            SchemaError: Operon's tables do not fit.
+        """
+        if self.is_launched:
+            raise MisuseError(
+                "an Operon that is launched",
+                "would execute runs in threads of its own",
+                cure="do not launch it, or shut it down before",
+            )
+        if session is not None:
+            self._process.made().services.database.joined(session)
+        with self._process.inline(clock, session, hooks) as executor:
+            self._store_plans()
+            yield executor
 
     def _request(
         self, workflow: Any, options: StartOptions, place: Frame | None

@@ -7,6 +7,7 @@ turn it. A durable time is the database's own wherever there is one;
 
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Hashable
 from datetime import UTC
 from datetime import datetime
@@ -51,3 +52,27 @@ class SystemClock:
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Wait until *event* is set or *seconds* passed; return whether it is set."""
         return event.wait(max(0.0, seconds))
+
+
+class FollowingClock:
+    """Whatever clock somebody else goes by just now."""
+
+    def __init__(self, followed: Callable[[], Clock]) -> None:
+        """Ask *followed* each time which one that is."""
+        self._followed = followed
+
+    def now(self) -> datetime:
+        """Return its time, aware, in UTC."""
+        return self._followed().now()
+
+    def database_time(self) -> datetime | None:
+        """Return what statements use instead of the database's time, or None."""
+        return self._followed().database_time()
+
+    def monotonic(self) -> float:
+        """Return its seconds, which never go back as long as it is the same one."""
+        return self._followed().monotonic()
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait as it does; return whether *event* is set."""
+        return self._followed().wait(event, seconds)

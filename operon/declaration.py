@@ -26,6 +26,7 @@ from operon.codec import type_codec
 from operon.errors import DeclarationError
 from operon.errors import DuplicateNameError
 from operon.errors import SignatureError
+from operon.invariant import invariants_of
 from operon.operation import Operation
 from operon.registry import Key
 from operon.registry import Runnable
@@ -101,6 +102,7 @@ class WorkflowDeclaration:
         self.ignore_unknown = options.ignore_unknown
         self.startable = not options.abstract and not class_parameters(cls)
         self.operations = operations_of(cls)
+        self.invariants = invariants_of(_attributes(cls))
         scope = Scope.of(cls)
         self.own_fields = Annotations.of_class(cls, _own_fields(cls), scope)
         body = vars(cls).get("run")

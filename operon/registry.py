@@ -7,6 +7,7 @@ here. This file knows the protocol of a declaration, not its kinds.
 import threading
 from collections.abc import Generator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from typing import TypeVar
 from operon.codec import FieldsCodec
 from operon.codec import TypeCodec
 from operon.errors import DuplicateNameError
+from operon.invariant import Invariant
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -82,6 +84,11 @@ class Declared(Protocol):
     @property
     def roles(self) -> frozenset[str]:
         """A principal needs one of these to start it; empty lets everybody."""
+        ...
+
+    @property
+    def invariants(self) -> Sequence[Invariant]:
+        """What the testing kit asserts of its runs."""
         ...
 
     @property

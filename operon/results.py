@@ -29,6 +29,7 @@ from operon.store.runs import Result
 
 _FIRST_POLL = 0.005  # seconds
 _LAST_POLL = 0.25  # seconds; how late a result may be noticed
+FOREVER = float("inf")  # seconds
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Results:
     payloads: Payloads
     clock: Clock
     patience: timedelta
+    polls: bool = True
+    """Whether runs end without the clock's knowledge; False: who waits executes."""
 
     def get(self, run_id: str) -> Result:
         """Return what *run_id* has come to.
@@ -119,8 +122,10 @@ class Results:
             waited = self.clock.monotonic() - began
             if timeout is not None and waited >= timeout.total_seconds():
                 raise ResultTimeoutError(run_id, waited=waited)
-            left = pause if timeout is None else timeout.total_seconds() - waited
-            self.clock.wait(never, min(left, pause * random.uniform(0.75, 1)))  # noqa: S311 - jitter, no secret
+            left = FOREVER if timeout is None else timeout.total_seconds() - waited
+            if self.polls:
+                left = min(left, pause * random.uniform(0.75, 1))  # noqa: S311 - jitter, no secret
+            self.clock.wait(never, left)
             pause = min(pause * 1.5, _LAST_POLL)
 
     def resolve(self, run_id: str, found: Result) -> Any:
@@ -130,7 +135,7 @@ class Results:
         if found.status is RunStatus.CANCELLED:
             raise RunCancelledError(run_id)
         error = self._error(run_id, found)
-        if found.status is RunStatus.DEAD:
+        if found.status is RunStatus.DEAD and not isinstance(error, RunDeadError):
             raise RunDeadError(run_id, str(error)) from error
         raise error
 

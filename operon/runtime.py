@@ -3,8 +3,13 @@
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from functools import partial
@@ -13,19 +18,25 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 from sqlalchemy.orm import sessionmaker
 
 from operon import registry
 from operon import schema
+from operon.clock import Clock
 from operon.codec import Payloads
 from operon.config import Settings
 from operon.connect import lease_of
 from operon.engine.finisher import Finisher
+from operon.engine.guard import GuardedSession
 from operon.engine.guard import guarded
 from operon.engine.guard import watch
+from operon.engine.invariants import assert_invariants
 from operon.engine.patience import insist
+from operon.engine.services import ActiveRuns
 from operon.engine.services import Services
 from operon.executor.executor import Executor
+from operon.executor.inline import InlineExecutor
 from operon.executor.retention import Keeping
 from operon.handle import Controls
 from operon.handle import Handle
@@ -36,6 +47,8 @@ from operon.queue import DEFAULT_QUEUE
 from operon.queue import Queue
 from operon.queue import as_queue
 from operon.results import Results
+from operon.store.bound import BoundDatabase
+from operon.store.checked import CheckedDatabase
 from operon.store.commits import CommitWatch
 from operon.store.database import Database
 from operon.store.notices import can_be_sent
@@ -58,34 +71,14 @@ def compose(
     controls: Controls,
 ) -> Runtime:
     """Put the parts together; no thread is started and nothing is written."""
-    clock, lease = settings.clock, lease_of(engine, settings)
     database = Database(
         engine,
-        commits=CommitWatch(clock, 2 * lease),
+        commits=_commit_watch(engine, settings),
         manages_sqlite=settings.manage_sqlite,
     )
     watch(database.steps)
-    payloads = Payloads(settings.codec, settings.payload_warn, settings.payload_max)
-    services = Services(
-        database=database,
-        sessions=guarded(factory),
-        payloads=payloads,
-        clock=clock,
-        probe=settings.probe,
-        hooks=Hooks(settings.hooks, installed_hooks),
-        surroundings=settings.surroundings,
-        executor=new_id(),
-        isolation=settings.isolation,
-        patience=settings.database_patience,
-        lease=lease,
-        inline_wait=settings.inline_wait,
-        threads=settings.threads,
-        queues=partial(known_queues, settings),
-        handle=lambda run_id, declared: Handle(run_id, controls, declared),
-        code_version=settings.code_version,
-        finisher=Finisher(database, clock),
-    )
-    results = Results(database, payloads, clock, settings.database_patience)
+    services = _services(database, guarded(factory), settings, controls)
+    results = _results(services)
     executor = Executor(
         services,
         results,
@@ -94,6 +87,82 @@ def compose(
         keeping=Keeping.of(settings),
     )
     return Runtime(settings, services, results, executor)
+
+
+def compose_inline(
+    engine: Engine,
+    factory: "sessionmaker[Any]",
+    settings: Settings,
+    controls: Controls,
+    within: Session | None,
+) -> tuple[Runtime, InlineExecutor]:
+    """Put together what has no threads, and all of whose waits are rows.
+
+    Args:
+        engine: The engine of the database.
+        factory: Makes the sessions of steps.
+        settings: How it behaves otherwise.
+        controls: What handles ask.
+        within: In whose transaction everything happens; None: in its own.
+    """
+    commits, active = _commit_watch(engine, settings), ActiveRuns()
+    look, sessions = partial(assert_invariants, active), guarded(factory)
+    database: Database
+    if within is None:
+        database = CheckedDatabase(engine, commits=commits, look=look)
+        watch(database.steps)
+    else:
+        database = BoundDatabase(within, commits=commits, look=look)
+        sessions = partial(sessions, join_transaction_mode="create_savepoint")
+    services = _services(database, sessions, settings, controls)
+    services.active = active
+    services.is_inline, services.inline_wait = True, timedelta(0)
+    results = replace(_results(services), polls=False)
+    executor = InlineExecutor(
+        services,
+        results,
+        heartbeat=settings.heartbeat,
+        notifies=False,
+        keeping=Keeping.of(settings),
+    )
+    return Runtime(settings, services, results, executor), executor
+
+
+def _commit_watch(engine: Engine, settings: Settings) -> CommitWatch:
+    return CommitWatch(settings.clock, 2 * lease_of(engine, settings))
+
+
+def _services(
+    database: Database,
+    sessions: Callable[..., GuardedSession],
+    settings: Settings,
+    controls: Controls,
+) -> Services:
+    return Services(
+        database=database,
+        sessions=sessions,
+        payloads=Payloads(settings.codec, settings.payload_warn, settings.payload_max),
+        clock=settings.clock,
+        probe=settings.probe,
+        hooks=Hooks(settings.hooks, installed_hooks),
+        surroundings=settings.surroundings,
+        executor=new_id(),
+        isolation=settings.isolation,
+        patience=settings.database_patience,
+        lease=lease_of(database.engine, settings),
+        inline_wait=settings.inline_wait,
+        threads=settings.threads,
+        queues=partial(known_queues, settings),
+        handle=lambda run_id, declared: Handle(run_id, controls, declared),
+        code_version=settings.code_version,
+        finisher=Finisher(database, settings.clock),
+    )
+
+
+def _results(services: Services) -> Results:
+    return Results(
+        services.database, services.payloads, services.clock, services.patience
+    )
 
 
 def installed_hooks() -> list[Hook]:
@@ -162,7 +231,7 @@ class Process:
         self.is_launched = False
         """Whether it executes started runs, or will once the launch is over."""
         self._controls = controls
-        self._factory = factory
+        self.factory = factory
         self._mutex = threading.Lock()
         self._made: Runtime | None = None
         self._ready: Runtime | None = None
@@ -173,7 +242,7 @@ class Process:
         with self._mutex:
             if self._made is None:
                 self._made = compose(
-                    self.engine, self._factory, self.settings, self._controls
+                    self.engine, self.factory, self.settings, self._controls
                 )
             return self._made
 
@@ -201,6 +270,8 @@ class Process:
         What is under way meanwhile goes on with what it has.
         """
         made = self._made
+        if made is not None and made.services.is_inline:
+            return  # a test goes on with it, whatever the application does
         if made is not None:
             made.executor.shut_down(timeout)
         self.is_launched = False
@@ -210,6 +281,40 @@ class Process:
             self._made = self._ready = None
         if made is not None:
             made.services.database.close()
+
+    @contextmanager
+    def inline(
+        self, clock: Clock, within: Session | None, hooks: Sequence[Hook]
+    ) -> Generator[InlineExecutor, None, None]:
+        """Have no threads within the block: who waits for a run executes it.
+
+        Args:
+            clock: The time within the block.
+            within: In whose transaction everything happens; None: in its own.
+            hooks: Told of what happens, beside the others.
+
+        Raises:
+            SchemaError: Operon's tables do not fit.
+        """
+        if within is None:
+            ensure_schema(self.engine, self.settings)
+        else:
+            schema.verify(self.engine)
+        before = self.settings, self._made, self._ready
+        told = (*self.settings.hooks, *hooks)
+        self.settings = replace(self.settings, clock=clock, hooks=told)
+        made, executor = compose_inline(
+            self.engine, self.factory, self.settings, self._controls, within
+        )
+        self._made = self._ready = made
+        self.is_launched = True  # as far as anybody else may do
+        try:
+            yield executor
+        finally:
+            executor.shut_down(timedelta(0))
+            made.services.database.close()
+            self.is_launched = False
+            self.settings, self._made, self._ready = before
 
     def begin_anew(self) -> None:
         """Forget, in a forked child, what belongs to the parent."""

@@ -63,6 +63,7 @@ class Transaction(Operation, Generic[P, R_co]):
     queue = "default"
     max_recoveries = 50
     timeout: timedelta | None = None
+    invariants = ()
 
     def __init__(
         self,

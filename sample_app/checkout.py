@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Annotated
 
 from pydantic import Field
+from sqlalchemy import exists
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from operon import Retry
@@ -17,6 +19,7 @@ from operon import RunCancelled
 from operon import Workflow
 from operon import activity
 from operon import current
+from operon import invariant
 from operon import step
 from sample_app.identity import who
 from sample_app.models import Order
@@ -32,6 +35,9 @@ UNREACHABLE = Retry(
     attempts=5, delay=timedelta(milliseconds=200), retry_on=(ConnectionError,)
 )
 """A provider that does not answer is asked again; one that declines is not."""
+
+PAID_FOR = (OrderStatus.PAID, OrderStatus.SHIPPED, OrderStatus.REFUNDED)
+"""How far an order has come only if somebody has paid for it."""
 
 
 class NotSoldError(Exception):
@@ -124,6 +130,16 @@ class Checkout(Workflow, name="checkout"):
         """Put the goods back on the shelf."""
         order.status = OrderStatus.CANCELLED
         session.get_one(Product, order.sku).stock += order.quantity
+
+    @invariant
+    def what_is_shipped_is_paid(self, session: Session) -> None:
+        """Assert that nothing leaves the shop without a payment of its total."""
+        has_payment = exists().where(
+            Payment.order_id == Order.id, Payment.amount == Order.total
+        )
+        unpaid = select(Order.id).where(Order.status.in_(PAID_FOR), ~has_payment)
+        found = session.scalars(unpaid).all()
+        assert not found, f"not paid: {found}"  # noqa: S101 - tests only
 
     def run(self) -> Receipt:
         """Sell, or leave everything as it was."""

@@ -20,6 +20,7 @@ NAMES = {
     "Workflow",
     "activity",
     "current",
+    "invariant",
     "step",
     "transaction",
 }

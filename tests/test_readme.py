@@ -37,6 +37,34 @@ def test_its_code_runs_twice_and_leaves_one_order_for_each_id(tmp_path):
     assert outputs == [["1", "1", "3"], ["1", "1", "3"]]
 
 
+def test_the_tests_it_shows_pass(tmp_path):
+    quickstart, *others = _blocks("python")
+    (tests,) = (each for each in others if each.startswith("def test_"))
+    (tmp_path / "shop.py").write_text(quickstart, encoding="utf-8")
+    (tmp_path / "test_shop.py").write_text(
+        f"from shop import Checkout, Order\n\n{tests}", encoding="utf-8"
+    )
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n"
+        "from shop import Base\n\n"
+        "@pytest.fixture(scope='session')\n"
+        "def operon_metadata():\n"
+        "    return Base.metadata\n",
+        encoding="utf-8",
+    )
+
+    told = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert told.returncode == 0, told.stdout
+    assert "2 passed" in told.stdout
+
+
 def test_the_quickstart_is_thirty_lines_of_code():
     code = [
         line

@@ -25,6 +25,7 @@ from operon.errors import DecodeError
 from operon.errors import RunNotFoundError
 from operon.ids import checked_id
 from operon.ids import new_id
+from operon.results import FOREVER
 from operon.status import RunStatus
 from operon.store import events
 from operon.store import runs
@@ -224,7 +225,9 @@ class _Polling:
     def __init__(self, services: Services, timeout: timedelta | None) -> None:
         self._clock = services.clock
         self._never = threading.Event()
-        self._pause = _FIRST_POLL
+        self._pause, self._last = _FIRST_POLL, _LAST_POLL
+        if services.is_inline:  # nothing happens meanwhile but what waiting does
+            self._pause = self._last = FOREVER
         self._until = (
             None
             if timeout is None
@@ -239,7 +242,7 @@ class _Polling:
             if left <= 0:
                 return False
         self._clock.wait(self._never, left)
-        self._pause = min(self._pause * 1.5, _LAST_POLL)
+        self._pause = min(self._pause * 1.5, self._last)
         return True
 
 

@@ -11,9 +11,11 @@ import click
 from operon.cli.doctor import doctor
 from operon.cli.executor import executor
 from operon.cli.executors import executors
+from operon.cli.lint import lint
 from operon.cli.migrate import migrate
 from operon.cli.openapi import openapi
 from operon.cli.queues import queues
+from operon.cli.replay import replay
 from operon.cli.runs import runs
 from operon.cli.schedules import schedules
 from operon.cli.target import app_option
@@ -44,11 +46,13 @@ for _command in (
     executor,
     executors,
     runs,
+    replay,
     queues,
     schedules,
     openapi,
     token,
     doctor,
+    lint,
 ):
     operon.add_command(_command)
 

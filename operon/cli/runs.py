@@ -8,6 +8,7 @@ from operon.cli import bulk
 from operon.cli import filters
 from operon.cli import target
 from operon.cli import views
+from operon.cli.export import export
 from operon.cli.fork import fork
 from operon.cli.output import cell
 from operon.cli.output import echo_facts
@@ -96,7 +97,7 @@ def explain(*, run_id: str, as_json: bool) -> None:
         click.echo(facts["explanation"])
 
 
-for _command in (bulk.cancel, bulk.resume, bulk.retry, fork, purge):
+for _command in (bulk.cancel, bulk.resume, bulk.retry, fork, export, purge):
     runs.add_command(_command)
 
 

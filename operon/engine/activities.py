@@ -79,9 +79,27 @@ def attempt_activity(run: ActiveRun, call: Call, this: Try) -> Record:
 def _call(run: ActiveRun, call: Call, frame: ActivityFrame) -> Any:
     timeout = call.operation.timeout
     if timeout is None:
-        with run.services.surroundings(), entered(frame):
-            return call.outside()
+        return _call_here(run, call, frame)
+    if run.services.is_inline:
+        return _call_and_measure(run, call, frame, timeout)
     return _call_within(run, call, frame, timeout)
+
+
+def _call_here(run: ActiveRun, call: Call, frame: ActivityFrame) -> Any:
+    with run.services.surroundings(), entered(frame):
+        return run.services.outside(call)
+
+
+def _call_and_measure(
+    run: ActiveRun, call: Call, frame: ActivityFrame, timeout: timedelta
+) -> Any:
+    """Call in this thread; if more than *timeout* has passed then, it was too late."""
+    clock = run.services.clock
+    until = clock.monotonic() + timeout.total_seconds()
+    value = _call_here(run, call, frame)
+    if clock.monotonic() > until:
+        raise _timed_out(run, call, frame, timeout)
+    return value
 
 
 @dataclass
@@ -101,8 +119,7 @@ def _call_within(
 
     def work() -> None:
         try:
-            with run.services.surroundings(), entered(frame):
-                result.value = call.outside()
+            result.value = _call_here(run, call, frame)
         except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
             result.error = error
         answered.set()
@@ -112,12 +129,18 @@ def _call_within(
         target=copy_context().run, args=(work,), name=name, daemon=True
     ).start()
     if not run.services.clock.wait(answered, timeout.total_seconds()):
-        raise StepTimeoutError(
-            run.run_id,
-            call.operation.name,
-            frame.current.position or 0,
-            timeout=timeout.total_seconds(),
-        )
+        raise _timed_out(run, call, frame, timeout)
     if result.error is not None:
         raise result.error
     return result.value
+
+
+def _timed_out(
+    run: ActiveRun, call: Call, frame: ActivityFrame, timeout: timedelta
+) -> StepTimeoutError:
+    return StepTimeoutError(
+        run.run_id,
+        call.operation.name,
+        frame.current.position or 0,
+        timeout=timeout.total_seconds(),
+    )

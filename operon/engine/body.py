@@ -1,5 +1,6 @@
 """Bodies: what a workflow's `run` method may do, and what became of it."""
 
+import inspect
 from collections.abc import Callable
 from collections.abc import Mapping
 from datetime import datetime
@@ -136,17 +137,17 @@ class BodyFrame:
         children.continue_as(self.run, successor)
 
 
-def play(run: ActiveRun) -> Finish:
+def play(run: ActiveRun, frame: Callable[[ActiveRun], BodyFrame] = BodyFrame) -> Finish:
     """Execute the body of *run* from its beginning; return how it ended.
 
     Recorded operations are replayed. Once a control flow was raised, whatever the
-    body returns or raises instead is ignored.
+    body returns or raises instead is ignored. *frame* makes what answers the body.
 
     Raises:
         ControlFlow: The claim ended before the body did.
     """
     try:
-        with run.services.surroundings(), entered(BodyFrame(run)):
+        with run.services.surroundings(), entered(frame(run)):
             value = _call_body(run)
     except ControlFlow:
         run.join()
@@ -183,7 +184,21 @@ def _refuse_unread_history(run: ActiveRun) -> None:
     """Stop a run whose body ended before it asked for everything recorded."""
     unread = run.unread()
     if unread is not None:
-        die_of_non_determinism(run, unread, called="the end of the body")
+        die_of_non_determinism(
+            run, unread, called="the end of the body", source=_first_line(run)
+        )
+
+
+def _first_line(run: ActiveRun) -> str:
+    """Return where the body is written, as `file:line`; it ended, so no line calls.
+
+    A transaction that took the place of a body is told by its name.
+    """
+    body = getattr(run.workflow, "run", None)
+    code = None if body is None else getattr(inspect.unwrap(body), "__code__", None)
+    if code is None:
+        return f"{run.declared.module}.{run.declared.qualname}"
+    return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def _returned(run: ActiveRun, value: Any) -> Finish:

@@ -43,6 +43,22 @@ class Suspended(ControlFlow):
         self.wait = wait
 
 
+class Unrecorded(ControlFlow):
+    """A replay that executes nothing came to an operation without a checkpoint.
+
+    Attributes:
+        position: Where in the history.
+        kind: What was called.
+        name: Its declared name.
+    """
+
+    def __init__(self, position: int, kind: str, name: str) -> None:
+        super().__init__("nothing is recorded here, and this replay executes nothing")
+        self.position = position
+        self.kind = kind
+        self.name = name
+
+
 class Parked(ControlFlow):
     """A spawned operation waits for its next attempt; the others go on.
 

@@ -7,6 +7,7 @@ control sent as text. Savepoints pass.
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from typing import NoReturn
 from typing import Protocol
@@ -69,6 +70,10 @@ class Unit(Protocol):
         """Send what belongs right before COMMIT."""
         ...
 
+    def release(self, connection: Connection) -> None:
+        """A savepoint is about to be released."""
+        ...
+
     def forgive(self) -> None:
         """A savepoint has undone the latest error."""
         ...
@@ -127,14 +132,42 @@ def guarded(factory: sessionmaker[Any]) -> Callable[..., GuardedSession]:
     return sessionmaker(class_=cls, **options)
 
 
-def watch(engine: Engine) -> None:
-    """Let the units of work on *engine* see what happens on their connections."""
-    event.listen(engine, "before_cursor_execute", _before_execute)
-    event.listen(engine, "commit", _on_commit)
-    event.listen(engine, "rollback", _on_rollback)
-    event.listen(engine, "rollback_savepoint", _on_rollback_savepoint)
-    if not event.contains(engine.dialect, "handle_error", _on_error):
-        event.listen(engine.dialect, "handle_error", _on_error)
+def watch(target: Engine | Connection) -> None:
+    """Let the units of work on *target* see what happens on their connections."""
+    for name, listener in _LISTENERS.items():
+        event.listen(target, name, listener)
+    if not event.contains(target.dialect, "handle_error", _on_error):
+        event.listen(target.dialect, "handle_error", _on_error)
+
+
+def watch_around(connection: Connection) -> None:
+    """Let units of work within the transaction of *connection* see what happens there.
+
+    Whoever tries to end that transaction in a step is refused before SQLAlchemy, which
+    would take it for ended.
+    """
+    watch(connection)
+    for name in _ENDINGS:
+        setattr(connection, name, partial(_end, connection, name))
+
+
+def unwatch_around(connection: Connection) -> None:
+    """Undo what `watch_around` did."""
+    for name in _ENDINGS:
+        delattr(connection, name)
+    for name, listener in _LISTENERS.items():
+        event.remove(connection, name, listener)
+
+
+_ENDINGS = ("commit", "rollback", "close")
+
+
+def _end(connection: Connection, name: str) -> None:
+    """Call the method *name* of *connection*, unless a step does."""
+    unit = _unit(connection)
+    if unit is not None:
+        unit.refuse(f"connection.{name}()")
+    getattr(type(connection), name)(connection)
 
 
 def _unit(connection: Connection | None) -> Unit | None:
@@ -176,7 +209,22 @@ def _on_rollback_savepoint(connection: Connection, *_: Any) -> None:
         unit.forgive()
 
 
+def _on_release_savepoint(connection: Connection, *_: Any) -> None:
+    unit = _unit(connection)
+    if unit is not None:
+        unit.release(connection)
+
+
 def _on_error(context: ExceptionContext) -> None:
     unit = _unit(context.connection)
     if unit is not None:
         unit.notice(context)
+
+
+_LISTENERS: dict[str, Callable[..., None]] = {
+    "before_cursor_execute": _before_execute,
+    "commit": _on_commit,
+    "rollback": _on_rollback,
+    "rollback_savepoint": _on_rollback_savepoint,
+    "release_savepoint": _on_release_savepoint,
+}

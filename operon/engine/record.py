@@ -19,6 +19,7 @@ from operon.engine.faults import Fault
 from operon.engine.faults import classify
 from operon.engine.flow import ClaimAgain
 from operon.engine.flow import MustDie
+from operon.engine.flow import Unrecorded
 from operon.engine.outcome import Operation
 from operon.engine.outcome import Primitive
 from operon.engine.patience import RunPatience
@@ -58,7 +59,7 @@ def enter(run: ActiveRun, operation: Operation, *, lazily: bool = False) -> Slot
         RunCancelled: The body is to end; this position records that it was told.
     """
     if run.has_swallowed(operation.kind, operation.name):
-        run.wait_in_thread(_calling_line())
+        run.wait_in_thread(calling_line())
     run.check()
     position = run.advance()
     recorded = run.find(position)
@@ -67,6 +68,8 @@ def enter(run: ActiveRun, operation: Operation, *, lazily: bool = False) -> Slot
         if run.services.hooks:
             run.services.hooks.tell(_replayed(run, matched))
         return Slot(position, matched)
+    if not run.services.executes:
+        run.break_with(Unrecorded(position, operation.kind, operation.name))
     _await_lease(run)
     ensure_started(run, lazily=lazily)
     if run.is_overdue:
@@ -101,16 +104,23 @@ def matching(run: ActiveRun, operation: Operation, recorded: Record) -> Record:
 
 
 def die_of_non_determinism(
-    run: ActiveRun, recorded: Record, *, called: str
+    run: ActiveRun, recorded: Record, *, called: str, source: str | None = None
 ) -> NoReturn:
-    """Stop the run: its body does not do what its history says it did."""
+    """Stop the run: its body does not do what its history says it did.
+
+    Args:
+        run: The run, which is dead afterwards.
+        recorded: What its history holds.
+        called: What its body called instead.
+        source: Where, as `file:line`; None for the line that is calling now.
+    """
     error = NonDeterminismError(
         run.run_id,
         recorded.name,
         recorded.position,
         recorded=f"{recorded.kind} {recorded.name!r}",
         called=called,
-        source=_calling_line(),
+        source=calling_line() if source is None else source,
     )
     run.break_with(MustDie(error))
 
@@ -292,7 +302,7 @@ def _adopted(run: ActiveRun, operation: Operation, position: int) -> Record | No
     return matching(run, operation, run.remember(found))
 
 
-def _calling_line() -> str:
+def calling_line() -> str:
     """Return where the body called the engine, as `file:line`."""
     frame = inspect.currentframe()
     while frame is not None and str(frame.f_globals.get("__name__")).startswith(

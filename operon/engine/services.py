@@ -18,6 +18,7 @@ from operon.engine.finisher import Finisher
 from operon.engine.guard import GuardedSession
 from operon.handle import Handle
 from operon.hooks import Hooks
+from operon.operation import Call
 from operon.points import Probe
 from operon.queue import Queue
 from operon.registry import Declared
@@ -29,6 +30,8 @@ class Executing(Protocol):
     """A run whose body has begun in some thread of this process."""
 
     lease: Lease
+    declared: Declared
+    workflow: Any
 
     def interrupt(self) -> None:
         """Wake whatever the run waits for, so that it looks at its row."""
@@ -111,6 +114,12 @@ class Services:
     """Makes the handle of a run."""
     active: ActiveRuns = field(default_factory=ActiveRuns)
     stopping: threading.Event = field(default_factory=threading.Event)
+    is_inline: bool = False
+    """Whether everything happens in the thread that waits for it."""
+    executes: bool = True
+    """Whether what has no checkpoint is executed; False replays an exported history."""
+    outside: Callable[[Call], Any] = Call.outside
+    """Calls the function of an activity; a test may answer in its place."""
     may_begin: Callable[[], bool] = lambda: True
     """Whether the executor's lease is fresh enough to begin another operation."""
     renew: Callable[[Connection], None] = lambda _: None

@@ -16,6 +16,7 @@ from operon.context import frame
 from operon.engine.activities import attempt_activity
 from operon.engine.flow import ControlFlow
 from operon.engine.flow import Parked
+from operon.engine.flow import Unrecorded
 from operon.engine.outcome import answer
 from operon.engine.record import enter
 from operon.engine.run import ActiveRun
@@ -57,6 +58,8 @@ class SpawnedFuture:
         if isinstance(self.problem, Parked):
             wait = Wait(kind="retry", position=self.position, until=self.problem.until)
             suspend(self.run, wait)
+        if isinstance(self.problem, Unrecorded):
+            self.run.break_with(self.problem)
         assert self.problem is not None  # noqa: S101 - it has ended one way or another
         if isinstance(self.problem, ControlFlow):
             self.run.join()
@@ -103,6 +106,10 @@ class SpawnedCrew:
 
     def add(self, future: SpawnedFuture) -> None:
         """Execute the operation of *future* in a thread, in its turn."""
+        if self._run.services.is_inline:
+            self._futures.append(future)
+            _execute(future)
+            return
         with self._mutex:
             self._futures.append(future)
             self._waiting.append(future)
@@ -143,6 +150,8 @@ class SpawnedCrew:
 
 def spawn(run: ActiveRun, call: Call) -> SpawnedFuture:
     """Begin *call* at the next position of *run*'s history; do not wait for it."""
+    if not run.services.executes and run.find(run.position + 1) is None:
+        return _left_open(run, call)
     if run.crew is None:
         run.crew = SpawnedCrew(run, run.services.threads)
     known = run.time.known
@@ -159,6 +168,15 @@ def spawn(run: ActiveRun, call: Call) -> SpawnedFuture:
     assert isinstance(run.crew, SpawnedCrew)  # noqa: S101 - made above
     run.crew.add(future)
     return future
+
+
+def _left_open(run: ActiveRun, call: Call) -> SpawnedFuture:
+    """Take a position for *call*, which is not executed: the body goes on without."""
+    run.check()
+    position, operation = run.advance(), call.operation
+    run.untold.add(position)
+    future = SpawnedFuture(run, call, position)
+    return _ended(future, problem=Unrecorded(position, operation.kind, operation.name))
 
 
 def gather(run: ActiveRun, futures: tuple[object, ...]) -> tuple[Any, ...]:

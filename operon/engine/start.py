@@ -49,8 +49,10 @@ def start_with_begin(run: ActiveRun) -> Send | None:
 
 
 def _start(run: ActiveRun, opening: Direct) -> None:
+    commits = run.services.database.commits
     try:
-        written = _insert(run, opening, _beginning(run), lazily=True)
+        with commits.watched(opening.driver):  # the row is a transaction by itself
+            written = _insert(run, opening, _beginning(run), lazily=True)
     except exc.SQLAlchemyError as error:
         run.in_doubt = True
         if classify(error).is_transient:

@@ -59,6 +59,7 @@ class UnitOfWork:
         self._run_id = run_id
         self._send: Send | None = None
         self._sent = False
+        self._until_committed = ExitStack()
         self.session: GuardedSession = services.sessions(bind=connection)
         self.session.operon_unit = self
 
@@ -89,9 +90,11 @@ class UnitOfWork:
         self._refuse_if_ended()
         if self._first_fault in _DOOMING:
             raise Rejected(self._first_fault, sent=False) from self.first_error
+        self._services.database.look(self.connection)
         self._send = send
         self.ending = True
-        self.session.commit()
+        with self._until_committed:
+            self.session.commit()
         self._services.probe(Point.COMMITTED, self._run_id)
 
     def send_record(self, connection: Connection) -> None:
@@ -105,10 +108,8 @@ class UnitOfWork:
         database = self._services.database
         together = database.backend.commits_with_last
         driver = driver_of(connection)
-        with (
-            database.commits.watched(driver),
-            database.backend.committing(driver) as last,
-        ):
+        with database.backend.committing(driver) as last:
+            self._until_committed.enter_context(database.commits.watched(driver))
             self._services.renew(connection)
             if together:
                 self._services.probe(Point.RECORDED, self._run_id)
@@ -116,9 +117,19 @@ class UnitOfWork:
             if not together:
                 self._services.probe(Point.RECORDED, self._run_id)
 
+    def release(self, connection: Connection) -> None:
+        """Send the record, if this savepoint stands for the transaction."""
+        is_commit = self.ending and self._services.database.is_bound
+        if is_commit and not self._sent:
+            self.send_record(connection)
+
     def end(self) -> None:
         """Close the session; whatever was not committed is rolled back."""
         self.ending = True
+        if self._services.database.is_bound:  # the rest is the transaction's around
+            self.session.close()
+            self.connection.execution_options(**{UNIT_OPTION: None})
+            return
         try:
             self.session.close()
         except exc.DBAPIError:  # the connection is gone, and its transaction with it
@@ -188,7 +199,8 @@ class UnitOfWork:
             self._drop_connection()
 
     def _drop_connection(self) -> None:
-        if not self.connection.invalidated:
+        bound = self._services.database.is_bound
+        if not bound and not self.connection.invalidated:
             self.connection.invalidate()
 
 
@@ -234,7 +246,7 @@ def unit_of_work(
 def _connect(services: Services, stack: ExitStack) -> Connection:
     stack.enter_context(services.database.backend.writing())
     try:
-        connection = stack.enter_context(services.database.steps.connect())
+        connection = stack.enter_context(services.database.step())
     except exc.SQLAlchemyError as error:
         raise Rejected(classify(error), sent=False) from error
     return connection

@@ -138,7 +138,8 @@ class NonDeterminismError(StepError):
             f"does not match its history: recorded was {recorded}, called was "
             f"{called} at {source}",
             hint="a body must call the same operations in the same order on every "
-            "replay; restore the old order, or register the change as a new version",
+            "replay; restore the old order, declare the change as a new version, or "
+            'put it behind self.patched("name")',
             recorded=recorded,
             called=called,
             source=source,

@@ -70,7 +70,7 @@ class Executor:
         self._keeper = Keeper(
             services,
             self._heartbeat,
-            Workers(services, services.threads),
+            self._workers(),
             Planner(services),
             Retention(services, keeping),
             queues=(),
@@ -109,6 +109,14 @@ class Executor:
     def wake(self) -> None:
         """Look for work now: some was just started here."""
         self._keeper.wake()
+
+    def beat(self) -> None:
+        """Beat now, and see who else does and what is held here; not in two threads.
+
+        Raises:
+            SQLAlchemyError: The database does not answer.
+        """
+        self._heartbeat.beat()
 
     def shut_down(self, timeout: timedelta) -> None:
         """Stop claiming; let operations under way end, and give every run back."""
@@ -283,6 +291,9 @@ class Executor:
             if run.traceback is not None:
                 raise error.with_traceback(run.traceback)  # noqa: B904 - it is the same error
             raise
+
+    def _workers(self) -> Workers:
+        return Workers(self.services, self.services.threads)
 
     def _appear(self) -> None:
         with self._mutex:

@@ -54,6 +54,8 @@ class Keeper:
     retention: Retention
     queues: Collection[str]
     """What is claimed from; empty: claim nothing, only look after what is here."""
+    is_thorough: bool = False
+    """Whether every look is at everything."""
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _woken: threading.Event = field(default_factory=threading.Event)
     _stopped: bool = False
@@ -122,21 +124,29 @@ class Keeper:
     def _round(self) -> int:
         """Do everything once; return how many runs were found to work on."""
         try:
-            self.workers.measure()
-            self.workers.give_back()
-            found = self._adopt_strays()
-            found += self._claim_orphans()
-            if self.queues and self._may_look(found):
-                found += self._look_around()
-                self.retention.round()
-            self._confirm_finishes()
+            return self.look()
         except exc.SQLAlchemyError as error:
             _logger.warning("claiming failed: %s", error)
-            return 0
         except Exception:
             _logger.exception("claiming failed")
-            return 0
+        return 0
+
+    def look(self) -> int:
+        """Look for work, and bring it to threads; return how much was found."""
+        self.workers.measure()
+        self.workers.give_back()
+        found = self._adopt_strays()
+        found += self._claim_orphans()
+        if self.queues and self._may_look(found):
+            found += self._look_around()
+            self.retention.round()
+        self._confirm_finishes()
         return found
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether, at the last look, runs were due in queues that have limits."""
+        return bool(self._places)
 
     def _one_has_ended(self, *, worthwhile: bool) -> None:
         """Claim again if there is more than there was room for."""
@@ -185,7 +195,8 @@ class Keeper:
 
     def _is_time_to_look(self) -> bool:
         """Whether everything has not been looked at for a while."""
-        return self.services.clock.monotonic() - self._looked_at >= _THOROUGH
+        since = self.services.clock.monotonic() - self._looked_at
+        return self.is_thorough or since >= _THOROUGH
 
     def _wake(
         self, runs: Collection[str] = (), *, on: Collection[str] = ()

@@ -170,9 +170,13 @@ class Workers:
             self._busy += begins
             self._begun += begins
         if begins:
-            self._threads.execute(_name(work), partial(self._go_on, work))
+            self._dispatch(work)
         else:
             self._release_all([work])
+
+    def _dispatch(self, work: _Work) -> None:
+        """Execute *work*, and what is in reserve then, in a thread."""
+        self._threads.execute(_name(work), partial(self._go_on, work))
 
     def _go_on(self, work: _Work | None) -> None:
         """Execute *work*, then what is in reserve."""
@@ -190,11 +194,16 @@ class Workers:
                     self.services, declared, claimed, work.before, since=work.since
                 )
                 attend(run)
-        except BaseException:
-            _logger.exception("run %r was left: the body ended the thread", claimed.id)
-            self._release(claimed.lease, after=timedelta(seconds=1))
+        except BaseException as problem:  # noqa: BLE001 - it ends the thread, and no run
+            self._leave(claimed, problem)
         finally:
             self.services.active.leave(claimed.id)
+
+    def _leave(self, claimed: Claimed, problem: BaseException) -> None:
+        """Give back the run of *claimed*, whose body has raised what ends a thread."""
+        message = "run %r was left: the body ended the thread"
+        _logger.error(message, claimed.id, exc_info=problem)
+        self._release(claimed.lease, after=timedelta(seconds=1))
 
     def _next(self) -> _Work | None:
         """Return what this thread goes on with; None if there is nothing."""

@@ -5,7 +5,9 @@ COMMITTED; a step's transaction is the engine's (`engine/unit_of_work`), on the
 connections that `Database.steps` hands out.
 """
 
+from collections.abc import Callable
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import suppress
 
@@ -27,6 +29,9 @@ from operon.store.dialect import driver_of
 from operon.store.direct import Direct
 from operon.store.kept import KeptConnections
 
+Look = Callable[[Connection], None]
+"""Looks into the transaction of a connection; raises if it must not commit."""
+
 
 class Database:
     """An engine, and how Operon begins transactions on it.
@@ -36,14 +41,24 @@ class Database:
         backend: What is different about this database.
         commits: Sees every COMMIT that is under way.
         steps: The same pool, for steps; listeners on it see steps only.
+        look: Looks into a step's transaction before it commits; for tests.
     """
 
+    is_bound = False
+    """Whether everything is within one transaction, which somebody else rolls back."""
+
     def __init__(
-        self, engine: Engine, *, commits: CommitWatch, manages_sqlite: bool = True
+        self,
+        engine: Engine,
+        *,
+        commits: CommitWatch,
+        manages_sqlite: bool = True,
+        look: Look = lambda _: None,
     ) -> None:
         self.backend = backend_of(engine)
         self._kept = KeptConnections(engine, self.backend.isolate)
         self.commits = commits
+        self.look = look
         self.engine = engine
         _refuse_unfit(engine)
         if engine.dialect.name == "postgresql" or manages_sqlite:
@@ -64,6 +79,10 @@ class Database:
             yield connection
             with self.commits.watched(driver_of(connection)):
                 connection.commit()
+
+    def step(self) -> AbstractContextManager[Connection]:
+        """Open a connection for one attempt of a step."""
+        return self.steps.connect()
 
     @contextmanager
     def single(self) -> Generator[Connection, None, None]:

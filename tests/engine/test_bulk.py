@@ -14,13 +14,13 @@ from operon import current
 from operon import step
 from operon.api import operating
 from operon.errors import RunDeadError
+from operon.testing import TurnedClock
 from tests.engine.facts import count
 from tests.engine.facts import insert_order
 from tests.engine.facts import names
 from tests.engine.facts import status
 from tests.engine.turned import HOUR
 from tests.engine.turned import SOON
-from tests.engine.turned import TurnedClock
 from tests.engine.turned import await_status
 from tests.engine.turned import turn
 from tests.shop import ThreeSteps
@@ -257,6 +257,19 @@ def test_failed_runs_are_retried_by_filter(operon):
 
 
 # --- resume
+
+
+def test_why_a_run_is_dead_is_told_once(operon):
+    broken.append(1)
+    operon.launch()
+
+    with pytest.raises(RunDeadError) as raised:
+        operon.start(BulkDies(), id="a").result(SOON)
+
+    assert str(raised.value) == (
+        "run 'a' is dead: its body raised SystemExit; mend the cause, then "
+        "operon.resume the run"
+    )
 
 
 def test_every_dead_run_is_resumed_without_redoing(operon):

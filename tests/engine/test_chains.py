@@ -25,6 +25,7 @@ from operon.models import WorkflowRun
 from operon.points import Point
 from operon.status import RunStatus
 from operon.store import runs as stored_runs
+from operon.testing import TurnedClock
 from tests.engine.facts import count
 from tests.engine.facts import history
 from tests.engine.facts import insert_order
@@ -35,7 +36,6 @@ from tests.engine.turned import HOUR
 from tests.engine.turned import SOON
 from tests.engine.turned import Crash
 from tests.engine.turned import Crasher
-from tests.engine.turned import TurnedClock
 from tests.engine.turned import await_status
 from tests.engine.turned import end_elsewhere
 from tests.engine.turned import turn

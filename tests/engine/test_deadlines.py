@@ -18,6 +18,7 @@ from operon import step
 from operon.errors import MisuseError
 from operon.errors import RunCancelledError
 from operon.errors import RunTimeoutError
+from operon.testing import TurnedClock
 from tests.engine.facts import count
 from tests.engine.facts import history
 from tests.engine.facts import insert_order
@@ -26,7 +27,6 @@ from tests.engine.facts import status
 from tests.engine.turned import HOUR
 from tests.engine.turned import SOON
 from tests.engine.turned import Gate
-from tests.engine.turned import TurnedClock
 from tests.engine.turned import await_status
 from tests.engine.turned import turn
 from tests.processes import eventually

@@ -20,6 +20,7 @@ from operon.errors import MisuseError
 from operon.errors import NoCurrentRunError
 from operon.errors import RunCancelledError
 from operon.errors import RunDeadError
+from operon.testing import TurnedClock
 from tests.engine.facts import count
 from tests.engine.facts import history
 from tests.engine.facts import insert_order
@@ -27,7 +28,6 @@ from tests.engine.facts import status
 from tests.engine.test_budget import counting
 from tests.engine.turned import HOUR
 from tests.engine.turned import SOON
-from tests.engine.turned import TurnedClock
 from tests.engine.turned import await_status
 from tests.engine.turned import turn
 from tests.shop import create_shop

@@ -20,7 +20,7 @@ from operon.errors import RunCancelledError
 from operon.errors import RunNotFoundError
 from operon.points import Point
 from operon.store import events
-from tests.clock import ManualClock
+from operon.testing import TurnedClock
 from tests.engine.facts import count
 from tests.engine.facts import history
 from tests.engine.facts import insert_order
@@ -69,7 +69,7 @@ class AwaitsEvent(Workflow):
 
 @pytest.fixture
 def clock():
-    return ManualClock()
+    return TurnedClock()
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from operon.store import messages
 from operon.store import waits
 from operon.store.checkpoints import Lease
 from operon.store.waits import Wait
-from tests.clock import ManualClock
+from operon.testing import TurnedClock
 from tests.engine.facts import count
 from tests.engine.facts import history
 from tests.engine.facts import insert_order
@@ -94,7 +94,7 @@ class ReceivesInTime(Workflow):
 
 @pytest.fixture
 def clock():
-    return ManualClock()
+    return TurnedClock()
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ from operon.models import Event
 from operon.models import Message
 from operon.models import StreamItem
 from operon.models import WorkflowRun
+from operon.testing import TurnedClock
 from tests.engine.facts import count
 from tests.engine.facts import insert_order
 from tests.engine.turned import HOUR
 from tests.engine.turned import SOON
 from tests.engine.turned import Gate
-from tests.engine.turned import TurnedClock
 from tests.engine.turned import await_status
 from tests.engine.turned import turn
 from tests.processes import eventually

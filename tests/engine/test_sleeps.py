@@ -20,7 +20,7 @@ from operon.errors import MisuseError
 from operon.errors import RunCancelledError
 from operon.errors import RunTimeoutError
 from operon.points import Point
-from tests.clock import ManualClock
+from operon.testing import TurnedClock
 from tests.engine.facts import count
 from tests.engine.facts import history
 from tests.engine.facts import insert_order
@@ -73,7 +73,7 @@ class SleepsToUndo(Workflow):
 
 @pytest.fixture
 def clock():
-    return ManualClock()
+    return TurnedClock()
 
 
 @pytest.fixture

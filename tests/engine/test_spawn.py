@@ -25,6 +25,7 @@ from operon.errors import RunCancelledError
 from operon.errors import RunDeadError
 from operon.models import Checkpoint
 from operon.models import WorkflowRun
+from operon.testing import TurnedClock
 from tests.engine import spawner
 from tests.engine.facts import attempts
 from tests.engine.facts import await_empty_pool
@@ -37,7 +38,6 @@ from tests.engine.facts import tamper
 from tests.engine.turned import HOUR
 from tests.engine.turned import SOON
 from tests.engine.turned import Gate
-from tests.engine.turned import TurnedClock
 from tests.engine.turned import await_status
 from tests.engine.turned import end_elsewhere
 from tests.engine.turned import turn

@@ -21,8 +21,8 @@ from operon.store import messages
 from operon.store import waits
 from operon.store.checkpoints import Record
 from operon.store.waits import Wait
+from operon.testing import TurnedClock
 from tests import shop
-from tests.clock import ManualClock
 from tests.engine.facts import await_empty_pool
 from tests.engine.facts import count
 from tests.engine.facts import history
@@ -51,7 +51,7 @@ SECONDS = SOON.total_seconds()
 
 @pytest.fixture
 def clock():
-    return ManualClock()
+    return TurnedClock()
 
 
 @pytest.fixture

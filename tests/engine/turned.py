@@ -1,17 +1,11 @@
-"""What tests of time share: a clock that is turned by hand, and what looks at it.
-
-It ticks, so a thread that waits for a moment goes on by itself; hours are turned.
-"""
+"""What tests of time share beside the kit's `TurnedClock`."""
 
 import threading
 from contextlib import suppress
-from datetime import UTC
-from datetime import datetime
 from datetime import timedelta
 from typing import Any
 
 from operon import Operon
-from operon.clock import SystemClock
 from operon.points import Point
 from operon.status import RunStatus
 from operon.store import claims
@@ -22,25 +16,6 @@ from tests.processes import eventually
 
 SOON = timedelta(seconds=20)
 HOUR = timedelta(hours=1)
-
-
-class TurnedClock(SystemClock):
-    """The clock of this machine and of the database, some time ahead."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta(0)
-
-    def now(self) -> datetime:
-        """Return this machine's time, and how far it was turned."""
-        return datetime.now(UTC) + self.ahead
-
-    def database_time(self) -> datetime:
-        """Return the same: statements use it instead of the database's."""
-        return self.now()
-
-    def turn(self, by: timedelta) -> None:
-        """Let *by* pass at once."""
-        self.ahead += by
 
 
 def turn(operon: Operon, by: timedelta) -> None:

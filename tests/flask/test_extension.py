@@ -25,7 +25,7 @@ from operon.errors import MisuseError
 from operon.flask import Operon
 from operon.flask import OperonBlueprint
 from operon.schema import upgrade
-from tests.clock import ManualClock
+from operon.testing import TurnedClock
 from tests.fix_db import Database
 from tests.processes import eventually
 
@@ -35,7 +35,7 @@ MakeApp = Callable[..., Flask]
 @pytest.fixture
 def extension() -> Operon:
     """The Operon of a module, made before any application."""
-    return Operon(lease=timedelta(seconds=60), clock=ManualClock())
+    return Operon(lease=timedelta(seconds=60), clock=TurnedClock())
 
 
 @pytest.fixture

@@ -1,0 +1,39 @@
+"""A database where somebody looks into every transaction before it commits.
+
+For tests. Each statement that elsewhere is a transaction by itself gets one around it,
+so there are as many COMMITs as elsewhere, and something to look into.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+
+from operon.store.database import Database
+from operon.store.dialect import driver_of
+from operon.store.direct import Direct
+
+
+class CheckedDatabase(Database):
+    """An engine's database, each of whose transactions is looked into."""
+
+    @contextmanager
+    def transaction(self) -> Generator[Connection, None, None]:
+        """Open a transaction, and look into it before it commits."""
+        with super().transaction() as connection:
+            yield connection
+            self.look(connection)
+
+    @contextmanager
+    def single(self) -> Generator[Connection, None, None]:
+        """Open a transaction, as for more than one statement."""
+        with self.transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def direct(self, *, lazily: bool = False) -> Generator[Direct, None, None]:
+        """Lend the driver's connection, in such a transaction."""
+        del lazily
+        with self.transaction() as connection:
+            connection.begin()  # the driver alone would not tell SQLAlchemy
+            yield Direct(driver_of(connection), self.backend.dialect)

@@ -1,0 +1,1 @@
+"""The shop's tests: Operon's testing kit, and nothing else."""
