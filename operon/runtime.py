@@ -109,7 +109,12 @@ def compose_inline(
     look, sessions = partial(assert_invariants, active), guarded(factory)
     database: Database
     if within is None:
-        database = CheckedDatabase(engine, commits=commits, look=look)
+        database = CheckedDatabase(
+            engine,
+            commits=commits,
+            manages_sqlite=settings.manage_sqlite,
+            look=look,
+        )
         watch(database.steps)
     else:
         database = BoundDatabase(within, commits=commits, look=look)

@@ -110,14 +110,6 @@ class Executor:
         """Look for work now: some was just started here."""
         self._keeper.wake()
 
-    def beat(self) -> None:
-        """Beat now, and see who else does and what is held here; not in two threads.
-
-        Raises:
-            SQLAlchemyError: The database does not answer.
-        """
-        self._heartbeat.beat()
-
     def shut_down(self, timeout: timedelta) -> None:
         """Stop claiming; let operations under way end, and give every run back."""
         self.services.stopping.set()

@@ -123,13 +123,15 @@ class Keeper:
 
     def _round(self) -> int:
         """Do everything once; return how many runs were found to work on."""
+        found = 0
         try:
-            return self.look()
+            found = self.look()
+            self._confirm_finishes()
         except exc.SQLAlchemyError as error:
             _logger.warning("claiming failed: %s", error)
         except Exception:
             _logger.exception("claiming failed")
-        return 0
+        return found
 
     def look(self) -> int:
         """Look for work, and bring it to threads; return how much was found."""
@@ -140,7 +142,6 @@ class Keeper:
         if self.queues and self._may_look(found):
             found += self._look_around()
             self.retention.round()
-        self._confirm_finishes()
         return found
 
     @property

@@ -25,8 +25,8 @@ from operon.hooks import RunClaimed
 from operon.operation import Call
 from operon.points import Point
 from operon.registry import Runnable
+from operon.testing.driving import DrivenClock
 from operon.testing.life import Crash
-from operon.testing.life import IdleClock
 from operon.testing.life import Life
 from operon.testing.life import Stuck
 
@@ -60,7 +60,7 @@ class Crasher:
         self._like = operon
         self._meanwhile = meanwhile
         self._outside = outside
-        self._clock = IdleClock()
+        self._clock = DrivenClock()
         self._seen = _Seen()
         self._wanted: _Wanted | None = None
         self._life: Life | None = None
@@ -138,7 +138,6 @@ class Crasher:
         """
         self._wanted = None
         life = self._life = self._begun()
-        life.survive()
         try:
             life.live(lambda _: None)
         except Stuck as stuck:

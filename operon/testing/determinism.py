@@ -16,7 +16,7 @@ class DeterminismWarning(UserWarning):
     """The body of a workflow does what `operon lint` finds fault with."""
 
 
-class Judge(Hook):
+class ExecutedBodies(Hook):
     """Takes note of the workflows that are executed, and says what is wrong."""
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from operon import Operon
+from operon.context import frame
 from operon.engine.guard import unwatch_around
 from operon.engine.guard import watch_around
 from operon.errors import MisuseError
@@ -89,13 +90,15 @@ class Driver:
     def __init__(self, executor: InlineExecutor, clock: DrivenClock) -> None:
         self.executor = executor
         self.clock = clock
-        self._is_idling = False
-        self._turns = 0
 
     def settle(self) -> None:
         """Execute everything that is due now, and what that makes due."""
-        while self.executor.advance():
+        while self.advance():
             pass
+
+    def advance(self) -> bool:
+        """Look around once, and execute what is due; return whether anything was."""
+        return self.executor.advance()
 
     def idle(self, seconds: float) -> None:
         """Execute what is due; if nothing is, let time pass until something will be.
@@ -105,28 +108,34 @@ class Driver:
         Raises:
             MisuseError: *seconds* is for ever, and nothing will ever be due.
         """
-        if self._is_idling:  # a run that executes here waits itself
-            self._pass(seconds, until=None)
+        if frame() is not None:  # a run waits in the middle of what it does
+            self._pass(seconds)
             return
-        self._is_idling = True
-        try:
-            looked = self.clock.now()  # what falls due during the look is not past
-            if not self.executor.advance():
-                self._pass(seconds, until=self.executor.upcoming(looked))
-        finally:
-            self._is_idling = False
-
-    def _pass(self, seconds: float, *, until: datetime | None) -> None:
-        left = seconds
+        looked = self.clock.now()  # what falls due during the look is not past
+        if self.advance():
+            return
+        until = self.executor.upcoming(looked)
         if until is not None:
-            left = min(left, max(0.0, (until - self.clock.now()).total_seconds()))
-        if left == FOREVER:
-            raise MisuseError(
-                "waiting",
-                "would never end: no run is due, now or later",
-                cure="send what the run waits for, or resume its queue, before",
-            )
-        self.clock.turn(seconds=left)
+            seconds = min(seconds, (until - self.clock.now()).total_seconds())
+        self._pass(seconds)
+
+    def despair(self) -> None:
+        """Say that it is waited for ever for what will never come.
+
+        Raises:
+            MisuseError: Always.
+        """
+        raise MisuseError(
+            "waiting",
+            "would never end: no run is due, now or later",
+            cure="send what the run waits for, or resume its queue, before",
+        )
+
+    def _pass(self, seconds: float) -> None:
+        if seconds == FOREVER:
+            self.despair()
+        else:
+            self.clock.turn(seconds=max(0.0, seconds))
 
 
 @contextmanager

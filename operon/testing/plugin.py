@@ -61,7 +61,7 @@ from operon.testing.databases import Databases
 from operon.testing.databases import OwnDatabase
 from operon.testing.databases import engine_on
 from operon.testing.determinism import DeterminismWarning
-from operon.testing.determinism import Judge
+from operon.testing.determinism import ExecutedBodies
 from operon.testing.driving import DrivenClock
 from operon.testing.driving import bound_to
 from operon.testing.joining import Sessions
@@ -209,9 +209,9 @@ def operon_told(
     operon_hooks: list[Hook], operon_spans: RecordedSpans
 ) -> Iterator[Sequence[Hook]]:
     """All hooks that are told; in the end, what the linter says of executed bodies."""
-    judge = Judge()
-    yield (*operon_hooks, Spans(operon_spans.provider), judge)
-    for each in judge.findings():
+    executed = ExecutedBodies()
+    yield (*operon_hooks, Spans(operon_spans.provider), executed)
+    for each in executed.findings():
         warning = DeterminismWarning(str(each))
         warnings.warn_explicit(warning, None, each.filename, each.line)
 

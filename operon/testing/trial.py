@@ -21,11 +21,11 @@ from operon.store.contents import Rows
 from operon.testing.boundaries import Boundary
 from operon.testing.boundaries import When
 from operon.testing.boundaries import described
+from operon.testing.driving import DrivenClock
 from operon.testing.life import Crash
-from operon.testing.life import IdleClock
 from operon.testing.life import Life
+from operon.testing.life import LostReplyError
 from operon.testing.life import Stuck
-from operon.testing.life import lost
 
 REFUSALS = (
     ConfigurationError,
@@ -123,7 +123,7 @@ class Faults:
             self.names.clear()
         if when is When.LOST:
             self._note()
-            raise lost("the reply to COMMIT was lost")
+            raise LostReplyError
         raise Crash(f"{when} COMMIT {number}")
 
     def _note(self) -> None:
@@ -152,29 +152,29 @@ class Trial:
         self.contents.put_back()
         if self.prepare is not None:
             self.prepare()
-        faults.begin()
-        clock, lives = IdleClock(), 0
+        clock = DrivenClock()
+        life = self._life(faults, clock)
+        faults.begin()  # with what every process says of itself when it begins
         while True:
-            life = Life(
-                self.operon,
-                clock,
-                faults,
-                meanwhile=self.meanwhile,
-                outside=self.outside,
-                patience=self.patience,
-            )
             try:
-                if lives:
-                    life.survive()
-                ended = self._ended(life, must_fit=not faults.schedule)
+                return self._ended(life, must_fit=not faults.schedule)
             except Crash:
-                lives += 1
-            else:
-                return ended
+                pass  # another process goes on
             finally:
                 life.end()
                 if life.is_over:
                     faults.bury()
+            life = self._life(faults, clock)
+
+    def _life(self, faults: Faults, clock: DrivenClock) -> Life:
+        return Life(
+            self.operon,
+            clock,
+            faults,
+            meanwhile=self.meanwhile,
+            outside=self.outside,
+            patience=self.patience,
+        )
 
     def _ended(self, life: Life, *, must_fit: bool) -> str:
         """Return how the call has ended; one that makes no sense has to, clean."""

@@ -68,14 +68,40 @@ class ExploredErrand(Workflow):
         return self.take(self.pay())
 
 
-class ExploredJourney(Workflow):
-    """Everything that a body can do, one after the other."""
+class ExploredTalker(Workflow):
+    """Tells whatever a body can tell, goes on as another run, and listens."""
 
     goes_on: bool = True
 
     @step
     def write_down(self, session: Session, text: str) -> int:
         return order(session, text)
+
+    def run(self) -> None:
+        if not self.goes_on:
+            self.write_down(str(self.receive("later")))
+            return
+        self.send(current().run_id, "later", "word")
+        self.publish("stage", "asked")
+        self.write("log", "begun")
+        self.write_down(str(self.receive("never", timeout=A_MONTH)))
+        self.continue_as(ExploredTalker(goes_on=False))
+
+
+class ExploredFamily(Workflow):
+    """Has two children, one after the other: whose turn it is decides no row."""
+
+    @step
+    def write_down(self, session: Session, text: str) -> int:
+        return order(session, text)
+
+    def run(self) -> None:
+        started = self.start(ExploredErrand("started")).result()
+        self.write_down(started + self.call(ExploredErrand("called")))
+
+
+class ExploredTrier(Workflow):
+    """Fails and tries again, does two things at once, and sleeps."""
 
     @step(retry=Retry(attempts=2, delay=timedelta(hours=1)))
     def stumble(self, session: Session) -> int:
@@ -89,20 +115,10 @@ class ExploredJourney(Workflow):
         return shop.happen(f"{current().idempotency_key} {number}")
 
     def run(self) -> None:
-        if not self.goes_on:
-            self.write_down(str(self.receive("later")))
-            return
-        me = current().run_id
-        self.send(me, "later", "word")
-        self.publish("stage", "asked")
-        self.write("log", "begun")
-        self.call(ExploredErrand("called"))
-        self.start(ExploredErrand("started"))
         self.stumble()
         self.gather(self.spawn(self.ring, 1), self.spawn(self.ring, 2))
         self.sleep(A_MONTH)
-        self.write_down(str(self.receive("never", timeout=A_MONTH)))
-        self.continue_as(ExploredJourney(goes_on=False))
+        self.stumble()
 
 
 class ExploredTicketing(Workflow):
