@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-WORKERS = "4"  # they wait for processes, disks and leases more than they compute
 CHECKS = {
     "lint": ["ruff", "check"],
     "format": ["ruff", "format", "--check"],
@@ -22,7 +21,7 @@ CHECKS = {
 def main(options: list[str]) -> int:
     """Run every check and then the tests; return 0 if all of them passed."""
     failed = [name for name, command in CHECKS.items() if not passes(name, command)]
-    if not passes("tests", ["pytest", "-n", WORKERS, *options]):
+    if not passes("tests", ["pytest", "-n", "2", *options]):
         failed.append("tests")
     print(f"failed: {', '.join(failed)}" if failed else "all passed", flush=True)
     return 1 if failed else 0

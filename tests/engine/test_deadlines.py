@@ -563,11 +563,11 @@ def test_a_run_started_by_a_step_has_no_deadline_of_the_one_that_started_it(oper
 
 def test_a_running_run_is_told_by_the_sweep_and_its_outcome_is_not_lost(operon, ledger):
     """The activity is under way when the deadline passes; what it did is recorded."""
-    gate = Gate()
-    acts["dawdle"] = gate.wait
+    gate, under_way = Gate(), Gate()
+    acts["dawdle"] = lambda: (under_way.open(), gate.wait())
     operon.launch()
     handle = operon.start(BoundedSlow(), id="r", timeout=HOUR)
-    eventually(lambda: len(operon.list_steps("r")) == 1)
+    under_way.wait()
     turn(operon, 2 * HOUR)
     eventually(lambda: operon.get_run("r").cancel_requested_at is not None)
     gate.open()
