@@ -27,6 +27,7 @@ from operon.store.dialect import PostgreSQL
 from operon.store.dialect import SQLite
 from operon.store.dialect import backend_of
 from operon.store.dialect import driver_of
+from operon.store.dialect import refusing_writes
 from operon.store.direct import Direct
 
 
@@ -157,13 +158,9 @@ class _BoundSQLite(_Within, SQLite):
 
     @contextmanager
     def reading_only(self, connection: Connection) -> Generator[None, None, None]:
-        """Refuse writes."""
-        driver = driver_of(connection)
-        driver.execute("PRAGMA query_only = 1")
-        try:
+        """Refuse writes; how the transaction began is not Operon's to say."""
+        with refusing_writes(connection):
             yield
-        finally:
-            driver.execute("PRAGMA query_only = 0")
 
 
 def _bound(backend: Backend) -> Backend:

@@ -315,12 +315,8 @@ class SQLite:
     def reading_only(self, connection: Connection) -> Generator[None, None, None]:
         """Begin without waiting for writers, and refuse to be one."""
         connection.execution_options(**{BEGIN_OPTION: "DEFERRED"})
-        driver = driver_of(connection)
-        driver.execute("PRAGMA query_only = 1")
-        try:
+        with refusing_writes(connection):
             yield
-        finally:
-            driver.execute("PRAGMA query_only = 0")
 
     def in_transaction(self, connection: Connection) -> bool:
         """Ask the driver."""
@@ -340,6 +336,17 @@ class SQLite:
             SQLite, "PRAGMA synchronous": NORMAL in WAL mode loses no order.
         """
         driver.execute(f"PRAGMA synchronous = {'NORMAL' if lazily else 'FULL'}")
+
+
+@contextmanager
+def refusing_writes(connection: Connection) -> Generator[None, None, None]:
+    """Let SQLite refuse what writes by *connection* within the block."""
+    driver = driver_of(connection)
+    driver.execute("PRAGMA query_only = 1")
+    try:
+        yield
+    finally:
+        driver.execute("PRAGMA query_only = 0")
 
 
 def driver_of(connection: Connection) -> Any:

@@ -14,6 +14,7 @@ are made of what is here, and what is here works with any other test runner:
 
 from operon.engine.invariants import InvariantBroken
 from operon.points import Point
+from operon.telemetry.recorded import RecordedSpans
 from operon.testing.activities import Activities
 from operon.testing.activities import ActivityCall
 from operon.testing.clock import TurnedClock
@@ -31,7 +32,6 @@ from operon.testing.findings import Finding
 from operon.testing.findings import NotCrashSafeError
 from operon.testing.life import Crash
 from operon.testing.replay import replay
-from operon.testing.spans import RecordedSpans
 from operon.testing.tokens import Token
 from operon.testing.tokens import TokenIssuer
 

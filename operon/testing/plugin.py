@@ -55,6 +55,7 @@ from operon.cli.loading import name_given
 from operon.cli.loading import operon_of
 from operon.hooks import Hook
 from operon.telemetry import Spans
+from operon.telemetry.recorded import RecordedSpans
 from operon.testing.activities import Activities
 from operon.testing.crashes import Crashes
 from operon.testing.databases import Databases
@@ -67,7 +68,6 @@ from operon.testing.driving import bound_to
 from operon.testing.joining import Sessions
 from operon.testing.joining import joined
 from operon.testing.replay import replay
-from operon.testing.spans import RecordedSpans
 from operon.testing.tokens import Token
 from operon.testing.tokens import TokenIssuer
 
