@@ -19,19 +19,18 @@ from sqlalchemy import Connection
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from operon.store.checked import CheckedDatabase
 from operon.store.commits import CommitWatch
-from operon.store.database import Database
 from operon.store.database import Look
 from operon.store.dialect import Backend
 from operon.store.dialect import PostgreSQL
 from operon.store.dialect import SQLite
 from operon.store.dialect import backend_of
-from operon.store.dialect import driver_of
 from operon.store.dialect import refusing_writes
 from operon.store.direct import Direct
 
 
-class BoundDatabase(Database):
+class BoundDatabase(CheckedDatabase):
     """Operon's transactions, as savepoints in the transaction of *session*.
 
     Before each, what the session has not flushed yet is; after it, the session forgets
@@ -73,12 +72,6 @@ class BoundDatabase(Database):
                 self._session.expire_all()
 
     @contextmanager
-    def single(self) -> Generator[Connection, None, None]:
-        """Lend it as `transaction` does."""
-        with self.transaction() as connection:
-            yield connection
-
-    @contextmanager
     def reading(self) -> Generator[Connection, None, None]:
         """Lend it in a savepoint: an error must not end what is around."""
         with self.backend.writing(), self._shared(), self.connection.begin_nested():
@@ -89,13 +82,6 @@ class BoundDatabase(Database):
         """Lend it in a savepoint; the step's session has one more within."""
         with self.reading() as connection:
             yield connection
-
-    @contextmanager
-    def direct(self, *, lazily: bool = False) -> Generator[Direct, None, None]:
-        """Lend the driver's connection, in a savepoint."""
-        del lazily
-        with self.transaction() as connection:
-            yield Direct(driver_of(connection), self.backend.dialect)
 
     def close(self) -> None:
         """Keep everything open: it is not Operon's."""
