@@ -8,14 +8,12 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from operon.hooks import Hook
 from operon.hooks import Record
 from operon.telemetry import Metrics
 from operon.telemetry import Spans
+from operon.telemetry.recorded import RecordedSpans
 
 
 @dataclass
@@ -34,36 +32,16 @@ class Kept(Hook):
         return [type(each).__name__ for each in self.records]
 
 
-class Recorder:
-    """Spans that have ended."""
-
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.provider = TracerProvider()
-        self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+class Recorder(RecordedSpans):
+    """The kit's recorded spans, and what only this suite asks of them."""
 
     @property
     def spans(self) -> list[ReadableSpan]:
-        found = self.exporter.get_finished_spans()
-        return sorted(found, key=lambda span: span.start_time or 0)
-
-    def named(self, name: str) -> list[ReadableSpan]:
-        return [span for span in self.spans if span.name == name]
+        return self.all
 
     def one(self, name: str) -> ReadableSpan:
         [span] = self.named(name)
         return span
-
-    def tree(self) -> list[tuple[str, str | None]]:
-        """Return each span's name, and its parent's."""
-        known = {span.context.span_id: span.name for span in self.spans}
-        return [
-            (
-                span.name,
-                None if span.parent is None else known.get(span.parent.span_id, "?"),
-            )
-            for span in self.spans
-        ]
 
     def traces(self) -> set[int]:
         return {span.context.trace_id for span in self.spans}

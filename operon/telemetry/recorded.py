@@ -29,10 +29,13 @@ class RecordedSpans:
         return [span for span in self.all if span.name == name]
 
     def tree(self) -> list[tuple[str, str | None]]:
-        """Return each one's name, and its parent's; None for a root."""
+        """Return each one's name, and its parent's.
+
+        None stands for the parent of a root, "?" for one that is not among them.
+        """
         names = {span.context.span_id: span.name for span in self.all if span.context}
         return [
-            (span.name, span.parent and names.get(span.parent.span_id))
+            (span.name, span.parent and names.get(span.parent.span_id, "?"))
             for span in self.all
         ]
 
