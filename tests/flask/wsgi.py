@@ -4,7 +4,7 @@ import socket
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
+from http.client import HTTPResponse
 from types import TracebackType
 from typing import Any
 from typing import Self
@@ -62,7 +62,7 @@ class Received:
 
 
 def exchange(port: int, parts: Iterable[bytes], *, hang_up: bool = False) -> Received:
-    """Send *parts* one after another; return what is answered until the end.
+    """Send *parts* one after another; return what is answered.
 
     A server may answer, and close, before it has read everything. If *hang_up*, say
     that nothing more comes.
@@ -75,7 +75,10 @@ def exchange(port: int, parts: Iterable[bytes], *, hang_up: bool = False) -> Rec
                 link.shutdown(socket.SHUT_WR)
         except ConnectionError:
             pass  # it has heard enough; what it said is read below
-        return _parsed(b"".join(_received(link)))
+        # Only as long as it says: Werkzeug's may not close before it has drained more.
+        answer = HTTPResponse(link)
+        answer.begin()
+        return Received(answer.status, dict(answer.headers.items()), answer.read())
 
 
 def request_line(method: str, path: str, *headers: str) -> bytes:
@@ -89,18 +92,3 @@ def chunked(*chunks: bytes) -> Iterable[bytes]:
     for chunk in chunks:
         yield b"%x\r\n%b\r\n" % (len(chunk), chunk)
     yield b"0\r\n\r\n"
-
-
-def _received(link: socket.socket) -> Iterable[bytes]:
-    try:
-        while part := link.recv(65_536):
-            yield part
-    except ConnectionResetError:
-        return  # what was not read before it closed
-
-
-def _parsed(data: bytes) -> Received:
-    head, _, body = data.partition(b"\r\n\r\n")
-    line, _, rest = head.partition(b"\r\n")
-    headers = dict(BytesHeaderParser().parsebytes(rest).items())
-    return Received(int(line.split()[1]), headers, body)

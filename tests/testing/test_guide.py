@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from textwrap import dedent
 
+import pytest
+
 from tests.testing.test_plugin import BESIDE
 
 pytest_plugins = ["pytester"]
@@ -52,6 +54,13 @@ def _split() -> tuple[str, str, list[str], list[str]]:
     tables, shop, *snippets = _blocks("python")
     beside = [each for each in snippets if "from beside import" in each]
     return tables, shop, beside, [each for each in snippets if each not in beside]
+
+
+@pytest.fixture(autouse=True)
+def not_ci(monkeypatch):
+    """Pytest says more of a failed assertion where these are set."""
+    for name in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def _passed(pytester, conftest, *snippets):
