@@ -4,6 +4,7 @@ from tests.benchmarks.rows import counts
 from tests.benchmarks.rows import far
 from tests.benchmarks.rows import histories
 from tests.benchmarks.rows import imports
+from tests.benchmarks.rows import kit
 from tests.benchmarks.rows import local
 from tests.benchmarks.rows import queues
 from tests.benchmarks.rows import runs
@@ -18,4 +19,5 @@ ROWS = (
     *local.ROWS,
     *imports.ROWS,
     *telemetry.ROWS,
+    *kit.ROWS,
 )
