@@ -1,5 +1,6 @@
 """`Operon`: one object that ties a database, workflows and this process together."""
 
+from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -321,6 +322,18 @@ class Operon(Reading, Operating, Mailing, Planning):
     def ready(self) -> Runtime:
         """Return the parts that work together in this process; used by the edges."""
         return self._process.ready()
+
+    @contextmanager
+    def refusing(self, problem: Callable[[], Exception]) -> Generator[None, None, None]:
+        """Let nobody use the database within the block; used by the testing kit.
+
+        Except inline, within it.
+
+        Args:
+            problem: Makes what is raised instead.
+        """
+        with self._process.refusing(problem):
+            yield
 
     @contextmanager
     def inline(

@@ -240,6 +240,7 @@ class Process:
         self._mutex = threading.Lock()
         self._made: Runtime | None = None
         self._ready: Runtime | None = None
+        self._refusal: Callable[[], Exception] | None = None
         _processes.add(self)
 
     def made(self) -> Runtime:
@@ -257,8 +258,11 @@ class Process:
         Raises:
             SchemaError: They do not.
             DatabaseUnavailableError: Nobody could look before the patience was over.
+            Exception: What `refusing` was given.
         """
         if self._ready is None:
+            if self._refusal is not None:
+                raise self._refusal()
             made = self.made()
             services = made.services
             insist(
@@ -286,6 +290,15 @@ class Process:
             self._made = self._ready = None
         if made is not None:
             made.services.database.close()
+
+    @contextmanager
+    def refusing(self, problem: Callable[[], Exception]) -> Generator[None, None, None]:
+        """Raise *problem* within the block where anybody would use it, but inline."""
+        self._ready, self._refusal = None, problem
+        try:
+            yield
+        finally:
+            self._refusal = None
 
     @contextmanager
     def inline(

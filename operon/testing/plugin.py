@@ -33,6 +33,7 @@ What a conftest.py overrides, as far as it has to:
 
 import warnings
 from collections.abc import Callable
+from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -53,6 +54,7 @@ from operon import schema
 from operon.cli.loading import load
 from operon.cli.loading import name_given
 from operon.cli.loading import operon_of
+from operon.errors import MisuseError
 from operon.hooks import Hook
 from operon.telemetry import Spans
 from operon.telemetry.recorded import RecordedSpans
@@ -75,7 +77,6 @@ Scope = Literal["session", "package", "module", "class", "function"]
 
 _SERVER = "operon_database_url"
 _SCOPE = "operon_scope"
-_BOUND = {"operon_session", "operon_database"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -95,15 +96,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bind the runtime in every test that has it and no database of its own.
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any],
+) -> Generator[None, object, object]:
+    """Refuse whatever would use the runtime, whoever has made it, while it is unbound.
 
-    Whoever forgets `operon_session` would commit to what all tests share.
+    A fixture that lives longer than `operon_session`, say: its rows would stay.
     """
-    for item in items:
-        names: list[str] = getattr(item, "fixturenames", [])
-        if "operon_runtime" in names and not _BOUND.intersection(names):
-            names.insert(0, "operon_session")
+    made = yield
+    if fixturedef.argname != "operon_runtime":
+        return made
+    if not isinstance(made, Operon):
+        raise pytest.UsageError(
+            f"operon_runtime: it returned a {type(made).__name__}; return the "
+            'application\'s Operon, such as app.extensions["operon"]'
+        )
+    refusing = ExitStack()
+    refusing.enter_context(made.refusing(_unbound))
+    fixturedef.addfinalizer(refusing.close)
+    return made
+
+
+def _unbound() -> MisuseError:
+    return MisuseError(
+        "operon_runtime",
+        "was used while no operon_session is there, so it would commit to the database "
+        "that all tests share",
+        cure="let the fixture that uses it ask for operon_session, or use "
+        "operon_database.operon; rows that every test finds are made by "
+        "operon_migrate",
+    )
 
 
 def _scope(fixture_name: str, config: pytest.Config) -> Scope:
@@ -111,6 +134,17 @@ def _scope(fixture_name: str, config: pytest.Config) -> Scope:
     del fixture_name
     scope: Scope = config.getini(_SCOPE)
     return scope
+
+
+@pytest.fixture(autouse=True)
+def operon_bound(request: pytest.FixtureRequest) -> None:
+    """Bind the runtime, before any use, in a test that has no database of its own.
+
+    Whoever forgets `operon_session` would otherwise be refused.
+    """
+    names = request.fixturenames
+    if "operon_runtime" in names and "operon_database" not in names:
+        request.getfixturevalue("operon_session")
 
 
 @pytest.fixture(scope="session")

@@ -132,14 +132,88 @@ def test_whoever_forgets_the_session_commits_nothing_either(suite, server):
         def test_two(done):
             pass
 
-        def test_three(operon_engine):
+        @pytest.fixture(autouse=True)
+        def always(request):
+            if "operon_session" in request.fixturenames:
+                request.getfixturevalue("operon_runtime").run(PluginFree(), id="free")
+
+        def test_three(operon_session, operon_runtime):
+            assert operon_runtime.get_run("free").status == "succeeded"
+
+        def test_four(operon_engine):
             with operon_engine.connect() as connection:
                 count = select(func.count()).select_from(WorkflowRun)
                 assert connection.scalar(count) == 0
         """,
         *server,
+        passed=4,
+    )
+
+
+def test_a_fixture_that_would_commit_to_what_all_share_is_refused(suite, server):
+    found = suite(
+        """
+        import pytest
+        from sqlalchemy import func, select
+        from operon.models import WorkflowRun
+        from shop import PluginFree
+
+        @pytest.fixture(scope="module")
+        def too_early(operon_runtime):
+            return operon_runtime.run(PluginFree())
+
+        def test_one(too_early):
+            pass
+
+        def test_two(operon_engine):
+            with operon_engine.connect() as connection:
+                count = select(func.count()).select_from(WorkflowRun)
+                assert connection.scalar(count) == 0
+        """,
+        *server,
+        passed=1,
+        errors=1,
+    )
+    said = "*MisuseError: operon_runtime was used while no operon_session is there, *"
+    found.stdout.fnmatch_lines([said])
+
+
+def test_beside_a_database_of_its_own_the_shared_runtime_is_refused(suite, server):
+    suite(
+        """
+        import pytest
+        from operon.errors import MisuseError
+        from shop import PluginFree
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_it(operon_database, operon_runtime, time):
+            with pytest.raises(MisuseError, match="operon_database.operon"):
+                operon_runtime.run(PluginFree(), id="free")
+            operon_database.operon.run(PluginFree(), id="free")
+
+        def test_bound(operon_runtime):
+            operon_runtime.run(PluginFree(), id="free")
+        """,
+        *server,
         passed=3,
     )
+
+
+def test_a_runtime_that_is_none_is_refused(suite):
+    found = suite(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def operon_runtime():
+            return "sqlite://"
+
+        def test_it(operon_session):
+            pass
+        """,
+        errors=1,
+    )
+    found.stdout.fnmatch_lines(["*operon_runtime: it returned a str; return *"])
 
 
 def test_time_passes_when_somebody_waits_and_when_it_is_turned(suite, server):
