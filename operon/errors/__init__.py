@@ -22,37 +22,74 @@ An error names the fact and the cure; its facts are attributes; it survives
 pickling. This file knows nothing of databases, HTTP or the engine.
 """
 
-from operon.errors.base import OperonError as OperonError
-from operon.errors.declaring import ConfigurationError as ConfigurationError
-from operon.errors.declaring import DeclarationError as DeclarationError
-from operon.errors.declaring import DuplicateNameError as DuplicateNameError
-from operon.errors.declaring import SignatureError as SignatureError
-from operon.errors.misuse import ActivityInStepError as ActivityInStepError
-from operon.errors.misuse import CommitInStepError as CommitInStepError
-from operon.errors.misuse import MisuseError as MisuseError
-from operon.errors.misuse import NoCurrentRunError as NoCurrentRunError
-from operon.errors.queue import DuplicateRunError as DuplicateRunError
-from operon.errors.queue import QueueError as QueueError
-from operon.errors.queue import UnknownQueueError as UnknownQueueError
-from operon.errors.queue import UnknownScheduleError as UnknownScheduleError
-from operon.errors.run import LeaseLostError as LeaseLostError
-from operon.errors.run import ResultTimeoutError as ResultTimeoutError
-from operon.errors.run import ResumeRefusedError as ResumeRefusedError
-from operon.errors.run import RetryRefusedError as RetryRefusedError
-from operon.errors.run import RoleMissingError as RoleMissingError
-from operon.errors.run import RunCancelled as RunCancelled
-from operon.errors.run import RunCancelledError as RunCancelledError
-from operon.errors.run import RunConflictError as RunConflictError
-from operon.errors.run import RunDeadError as RunDeadError
-from operon.errors.run import RunError as RunError
-from operon.errors.run import RunNotFoundError as RunNotFoundError
-from operon.errors.run import RunTimeoutError as RunTimeoutError
-from operon.errors.step import NonDeterminismError as NonDeterminismError
-from operon.errors.step import RecordedError as RecordedError
-from operon.errors.step import ResultNotSerializableError as ResultNotSerializableError
-from operon.errors.step import StepError as StepError
-from operon.errors.step import StepTimeoutError as StepTimeoutError
-from operon.errors.world import DatabaseUnavailableError as DatabaseUnavailableError
-from operon.errors.world import DecodeError as DecodeError
-from operon.errors.world import ExecutorStoppedError as ExecutorStoppedError
-from operon.errors.world import SchemaError as SchemaError
+from operon.errors.base import OperonError
+from operon.errors.declaring import ConfigurationError
+from operon.errors.declaring import DeclarationError
+from operon.errors.declaring import DuplicateNameError
+from operon.errors.declaring import SignatureError
+from operon.errors.misuse import ActivityInStepError
+from operon.errors.misuse import CommitInStepError
+from operon.errors.misuse import MisuseError
+from operon.errors.misuse import NoCurrentRunError
+from operon.errors.queue import DuplicateRunError
+from operon.errors.queue import QueueError
+from operon.errors.queue import UnknownQueueError
+from operon.errors.queue import UnknownScheduleError
+from operon.errors.run import LeaseLostError
+from operon.errors.run import ResultTimeoutError
+from operon.errors.run import ResumeRefusedError
+from operon.errors.run import RetryRefusedError
+from operon.errors.run import RoleMissingError
+from operon.errors.run import RunCancelled
+from operon.errors.run import RunCancelledError
+from operon.errors.run import RunConflictError
+from operon.errors.run import RunDeadError
+from operon.errors.run import RunError
+from operon.errors.run import RunNotFoundError
+from operon.errors.run import RunTimeoutError
+from operon.errors.step import NonDeterminismError
+from operon.errors.step import RecordedError
+from operon.errors.step import ResultNotSerializableError
+from operon.errors.step import StepError
+from operon.errors.step import StepTimeoutError
+from operon.errors.world import DatabaseUnavailableError
+from operon.errors.world import DecodeError
+from operon.errors.world import ExecutorStoppedError
+from operon.errors.world import SchemaError
+
+__all__ = [
+    "ActivityInStepError",
+    "CommitInStepError",
+    "ConfigurationError",
+    "DatabaseUnavailableError",
+    "DeclarationError",
+    "DecodeError",
+    "DuplicateNameError",
+    "DuplicateRunError",
+    "ExecutorStoppedError",
+    "LeaseLostError",
+    "MisuseError",
+    "NoCurrentRunError",
+    "NonDeterminismError",
+    "OperonError",
+    "QueueError",
+    "RecordedError",
+    "ResultNotSerializableError",
+    "ResultTimeoutError",
+    "ResumeRefusedError",
+    "RetryRefusedError",
+    "RoleMissingError",
+    "RunCancelled",
+    "RunCancelledError",
+    "RunConflictError",
+    "RunDeadError",
+    "RunError",
+    "RunNotFoundError",
+    "RunTimeoutError",
+    "SchemaError",
+    "SignatureError",
+    "StepError",
+    "StepTimeoutError",
+    "UnknownQueueError",
+    "UnknownScheduleError",
+]

@@ -9,16 +9,32 @@ step. Every index that running work uses is partial on live rows, so the cost of
 step does not grow with the number of finished runs.
 """
 
-from operon.models.base import Base as Base
-from operon.models.base import UTCDateTime as UTCDateTime
-from operon.models.executors import ExecutorRecord as ExecutorRecord
-from operon.models.history import Attempt as Attempt
-from operon.models.history import Checkpoint as Checkpoint
-from operon.models.mail import Event as Event
-from operon.models.mail import Message as Message
-from operon.models.mail import StreamItem as StreamItem
-from operon.models.planning import QueuePartition as QueuePartition
-from operon.models.planning import QueueRecord as QueueRecord
-from operon.models.planning import ScheduleRecord as ScheduleRecord
-from operon.models.requests import WebRequest as WebRequest
-from operon.models.runs import WorkflowRun as WorkflowRun
+from operon.models.base import Base
+from operon.models.base import UTCDateTime
+from operon.models.executors import ExecutorRecord
+from operon.models.history import Attempt
+from operon.models.history import Checkpoint
+from operon.models.mail import Event
+from operon.models.mail import Message
+from operon.models.mail import StreamItem
+from operon.models.planning import QueuePartition
+from operon.models.planning import QueueRecord
+from operon.models.planning import ScheduleRecord
+from operon.models.requests import WebRequest
+from operon.models.runs import WorkflowRun
+
+__all__ = [
+    "Attempt",
+    "Base",
+    "Checkpoint",
+    "Event",
+    "ExecutorRecord",
+    "Message",
+    "QueuePartition",
+    "QueueRecord",
+    "ScheduleRecord",
+    "StreamItem",
+    "UTCDateTime",
+    "WebRequest",
+    "WorkflowRun",
+]
