@@ -117,7 +117,7 @@ class Crasher:
         except Crash:
             self.has_crashed = True
         except Stuck as stuck:
-            raise refused(stuck) from None
+            raise stuck.refusal() from None
         finally:
             life.end()
         if not self.has_crashed:
@@ -141,7 +141,7 @@ class Crasher:
         try:
             life.live(lambda _: None)
         except Stuck as stuck:
-            raise refused(stuck) from None
+            raise stuck.refusal() from None
         return life.operon
 
     def close(self) -> None:
@@ -246,12 +246,3 @@ def refuse_launched(operon: Operon, what: str) -> None:
             "was given an Operon that is launched, which would take the runs over",
             cure="give one that is not, on a database of the test's own",
         )
-
-
-def refused(stuck: Stuck) -> MisuseError:
-    """Return what is raised when nothing goes on any more."""
-    return MisuseError(
-        "a run",
-        f"does not end: {stuck}",
-        cure="give meanwhile=, a callable that sends what is waited for",
-    )

@@ -20,8 +20,11 @@ from typing import TypeVar
 from sqlalchemy import exc
 
 from operon import Operon
+from operon.errors import MisuseError
 from operon.executor.inline import InlineExecutor
+from operon.hooks import AttemptFinished
 from operon.hooks import Hook
+from operon.hooks import Record
 from operon.models import WorkflowRun
 from operon.operation import Call
 from operon.points import Point
@@ -43,6 +46,14 @@ class Crash(BaseException):
 
 class Stuck(BaseException):
     """What is left to do will never be done; the user's code must not catch it."""
+
+    def __init__(self, why: str, cure: str) -> None:
+        super().__init__(why)
+        self._cure = cure
+
+    def refusal(self) -> MisuseError:
+        """Return what is raised outside of the user's code."""
+        return MisuseError("the run", f"does not end: {self}", cure=self._cure)
 
 
 class LostReplyError(exc.OperationalError):
@@ -103,7 +114,10 @@ class Life:
         self.operon = like.twin(
             probe=self._reached, surroundings=self._within, migrate="never"
         )
-        executor = self._block.enter_context(self.operon.inline(clock, hooks=hooks))
+        self._refused = _Refused()
+        executor = self._block.enter_context(
+            self.operon.inline(clock, hooks=(*hooks, self._refused))
+        )
         services = executor.services
         services.outside = outside
         self._database = services.database
@@ -146,7 +160,7 @@ class Life:
         if self.is_over:
             raise Crash
         if time.monotonic() > self._give_up:
-            raise Stuck("it goes on and on")
+            raise self._refused.stuck()
 
     def ask_outside(self) -> None:
         """Let the outside world do what is waited for.
@@ -164,7 +178,10 @@ class Life:
 
     def stuck(self) -> Stuck:
         """Return what says why nothing goes on."""
-        return Stuck("; ".join(_waiting(run) for run in self._left()))
+        return Stuck(
+            "; ".join(_waiting(run) for run in self._left()),
+            cure="give meanwhile=, a callable that sends what is waited for",
+        )
 
     @contextmanager
     def committing(self) -> Generator[None, None, None]:
@@ -203,8 +220,12 @@ class Life:
     def _within(self) -> Generator[None, None, None]:
         """Call nothing of the user's in a process that is dead."""
         self.refuse_to_go_on()
-        with self._surroundings():
-            yield
+        try:
+            with self._surroundings():
+                yield
+        except Exception as error:
+            self._refused.raised = error
+            raise
 
 
 class _Driver(Driver):
@@ -251,6 +272,43 @@ class _Commits(CommitWatch):
         """Watch the commit, and let the life end, or its reply get lost."""
         with self._life.committing(), super().watched(driver):
             yield
+
+
+class _Refused(Hook):
+    """The last try, if the database has refused it: nothing has been recorded since.
+
+    Attributes:
+        raised: What the user's code has raised at last.
+    """
+
+    def __init__(self) -> None:
+        self.raised: Exception | None = None
+        self._last: AttemptFinished | None = None
+
+    def tell(self, record: Record) -> None:
+        """Take notice."""
+        if isinstance(record, AttemptFinished):
+            self._last = record if record.outcome == "refused" else None
+
+    def stuck(self) -> Stuck:
+        """Return what says why the patience is over."""
+        last = self._last
+        if last is None:
+            return Stuck(
+                "it goes on and on",
+                cure="let it come to an end; explore takes patience=, in seconds",
+            )
+        what = f"{last.operation.kind} {last.operation.name!r} of run {last.run.id!r}"
+        told = "" if self.raised is None else f" ({_first_line(self.raised)})"
+        return Stuck(
+            f"{what} is refused by the database each time{told}",
+            cure="see why; what another connection writes may wait for the step itself",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    """Return *error* in short; SQLAlchemy's have the statement on the next lines."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _waiting(run: WorkflowRun) -> str:

@@ -181,6 +181,8 @@ class Trial:
         try:
             life.live(self.call)
         except Stuck as stuck:
+            if must_fit:
+                raise stuck.refusal() from None
             return f"does not end: {stuck}"
         except REFUSALS as refusal:
             if must_fit:

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from sqlalchemy import ForeignKey
 from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.orm import Mapped
 from sqlalchemy.orm import Session
@@ -222,6 +223,19 @@ class PlantedOtherConnection(Workflow):
         with Session(engine) as other, other.begin():
             other.add(shop.Order(sku="book", quantity=1, run_id="other"))
         engine.dispose()
+
+    def run(self) -> None:
+        self.reserve()
+
+
+class PlantedRefusal(Workflow):
+    """Bug: what the step does is refused each time, and tried again."""
+
+    @step
+    def reserve(self, session: Session) -> None:
+        order(session, "refused")
+        gone = ConnectionError("gone")
+        raise OperationalError("SELECT", None, gone, connection_invalidated=True)
 
     def run(self) -> None:
         self.reserve()

@@ -24,6 +24,7 @@ from tests.testing.subjects import PlantedChance
 from tests.testing.subjects import PlantedCounter
 from tests.testing.subjects import PlantedOtherConnection
 from tests.testing.subjects import PlantedQuietCounter
+from tests.testing.subjects import PlantedRefusal
 from tests.testing.subjects import PlantedThirdCall
 
 
@@ -139,6 +140,16 @@ def test_a_run_that_never_ends_is_refused(operon):
         explore(ExploredListener(), operon=operon)
 
     assert "give meanwhile=" in str(e.value)
+
+
+def test_a_step_that_is_refused_again_and_again_is_named(operon):
+    with pytest.raises(MisuseError) as caught:
+        explore(PlantedRefusal(), operon=operon, patience=0.5)
+
+    said = str(caught.value)
+    assert "step 'reserve' of run 'explored' is refused by the database" in said
+    assert "each time (OperationalError: (builtins.ConnectionError) gone); see" in said
+    assert "meanwhile" not in said
 
 
 def test_random_keys_may_be_others_after_a_crash(operon):
