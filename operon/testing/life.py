@@ -299,14 +299,14 @@ class _Refused(Hook):
                 cure="let it come to an end; explore takes patience=, in seconds",
             )
         what = f"{last.operation.kind} {last.operation.name!r} of run {last.run.id!r}"
-        told = "" if self.raised is None else f" ({_first_line(self.raised)})"
+        told = "" if self.raised is None else f" ({_in_short(self.raised)})"
         return Stuck(
             f"{what} is refused by the database each time{told}",
             cure="see why; what another connection writes may wait for the step itself",
         )
 
 
-def _first_line(error: Exception) -> str:
+def _in_short(error: Exception) -> str:
     """Return *error* in short; SQLAlchemy's have the statement on the next lines."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
