@@ -61,15 +61,15 @@ class Exploration:
 
     def __str__(self) -> str:
         """Return it as it is reported: the smallest schedule whole, others by name."""
+        names = ", ".join(self.random)
+        random = [f"Random, so not compared: {names}"] if names else []
         if not self.findings:
             same = f"the same after each of {self.tried} schedules of crashes"
-            return f"{self.subject} {self.ended}; {same}"
+            return "\n".join([f"{self.subject} {self.ended}; {same}", *random])
         first, *others = self.findings
         share = f"{len(self.findings)} of {self.tried} schedules of crashes"
         head = f"{self.subject}: {share} change what comes of it. The smallest:"
-        lines = [head, str(first)]
-        if self.random:
-            lines.append(f"Random, so not compared: {', '.join(self.random)}")
+        lines = [head, str(first), *random]
         if first.only:
             only = first.only[0] if len(first.only) == 1 else first.only
             lines.append(f"To try it alone: explore(…, only={only}, seed={self.seed})")

@@ -54,6 +54,13 @@ def test_a_lost_reply_is_reported_with_how_to_see_it_again():
     )
 
 
+def test_what_nothing_can_be_said_of_is_told_although_nothing_is_found():
+    assert str(exploration(random=("orders.key", "orders.stamp"))) == (
+        "Checkout('book') returns; the same after each of 6 schedules of crashes\n"
+        "Random, so not compared: orders.key, orders.stamp"
+    )
+
+
 def test_the_smallest_is_told_whole_and_the_others_by_name():
     pair = Finding((1, 2), "one, then another", "  problem")
     other = Finding((3, 4), "a third, then a fourth", "  not told")
