@@ -14,6 +14,7 @@ from operon.engine.flow import GaveUp
 from operon.engine.rejected import Rejected
 from operon.engine.run import ActiveRun
 from operon.errors import DatabaseUnavailableError
+from operon.errors import MisuseError
 
 _FIRST_WAIT = {Fault.CONFLICT: 0.005, Fault.BUSY: 0.02}  # seconds; others 0.1
 _LONGEST_WAIT = {Fault.CONFLICT: 1.0}  # seconds; others 5
@@ -31,10 +32,26 @@ class Patience:
     the database does. A caller who waits is told when *limit* has passed.
     """
 
-    def __init__(self, clock: Clock, limit: timedelta | None, wait: Wait) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        limit: timedelta | None,
+        wait: Wait,
+        *,
+        is_alone: bool = False,
+    ) -> None:
+        """Begin to wait.
+
+        Args:
+            clock: Tells the time.
+            limit: How long a caller is ready to wait; None: for ever.
+            wait: Waits for a duration.
+            is_alone: Whether nobody else is at work, so that no lock comes free.
+        """
         self._clock = clock
         self._limit = limit
         self._wait = wait
+        self._is_alone = is_alone
         self._since = clock.monotonic()
         self._faults: dict[Fault, int] = {}
         self._in_doubt = False
@@ -44,8 +61,11 @@ class Patience:
 
         Raises:
             DatabaseUnavailableError: It has lasted too long for somebody who waits.
+            MisuseError: It will last for ever: the one who waits holds the lock.
         """
         fault = refusal.fault
+        if self._is_alone and fault is Fault.BUSY:
+            raise _never_free() from refusal.__cause__
         self._faults[fault] = self._faults.get(fault, 0) + 1
         self._in_doubt |= refusal.sent and fault is Fault.LOST
         waited = self._clock.monotonic() - self._since
@@ -78,16 +98,26 @@ class RunPatience(Patience):
     """The patience of one operation of a run; when it ends, the body unwinds."""
 
     def __init__(self, run: ActiveRun) -> None:
-        limit = run.services.patience if run.foreground else None
-        super().__init__(run.services.clock, limit, run.wait)
+        services = run.services
+        limit = services.patience if run.foreground else None
+        super().__init__(services.clock, limit, run.wait, is_alone=services.is_inline)
         self._run = run
 
     def wait(self, refusal: Rejected) -> None:
         """Wait before the next try after *refusal*; unwind when it lasts too long."""
         try:
             super().wait(refusal)
-        except DatabaseUnavailableError as error:
+        except (DatabaseUnavailableError, MisuseError) as error:
             self._run.break_with(GaveUp(error))
+
+
+def _never_free() -> MisuseError:
+    return MisuseError(
+        "a statement",
+        "has waited too long, and nobody else is at work who could free its lock",
+        cure="write through the session that the step is given: another connection "
+        "waits for the step to end",
+    )
 
 
 def impatient(clock: Clock, limit: timedelta | None) -> Patience:

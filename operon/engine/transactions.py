@@ -109,7 +109,10 @@ def _found(run: ActiveRun, *, in_doubt: bool) -> object:
 
 
 def _patience(run: ActiveRun) -> Patience:
-    return Patience(run.services.clock, run.services.patience, run.wait)
+    services = run.services
+    return Patience(
+        services.clock, services.patience, run.wait, is_alone=services.is_inline
+    )
 
 
 def _made(

@@ -12,13 +12,16 @@ _WITH_STRATEGY = (15,)  # older servers copy files without being told to
 _FASTEST = "STRATEGY file_copy"
 
 
-def create_database(server: str | URL, name: str, template: str = "template1") -> URL:
+def create_database(
+    server: str | URL, name: str, template: str = "template1", **settings: str
+) -> URL:
     """Create the database *name* as a copy of *template*; return its URL.
 
     Args:
         server: The URL of a database on the same server, as whose user it is done.
         name: It must not exist.
         template: To which nobody may be connected.
+        settings: What they are in every session there, such as `lock_timeout`.
 
     Raises:
         SQLAlchemyError: The server does not do it.
@@ -31,6 +34,10 @@ def create_database(server: str | URL, name: str, template: str = "template1") -
         connection.execute(
             text(f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)} {how}")
         )
+        for key, value in settings.items():
+            connection.execute(
+                text(f"ALTER DATABASE {quoted(name)} SET {key} = '{value}'")
+            )
 
     return _on(server, create).set(database=name)
 

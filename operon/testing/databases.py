@@ -19,6 +19,8 @@ from operon.store.creation import create_database
 from operon.store.creation import drop_database
 
 _NAME = "operon_test_{}"
+_LOCK_TIMEOUT = "5s"
+"""Whoever waits for a test's own lock would wait for ever; SQLite's driver gives up."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Databases:
             yield self._file(name, template)
             return
         origin = {} if template is None else {"template": _name(template)}
-        url = create_database(self._server, name, **origin)
+        url = create_database(self._server, name, **origin, lock_timeout=_LOCK_TIMEOUT)
         try:
             yield _told(url)
         finally:

@@ -302,7 +302,7 @@ class _Refused(Hook):
         told = "" if self.raised is None else f" ({_in_short(self.raised)})"
         return Stuck(
             f"{what} is refused by the database each time{told}",
-            cure="see why; what another connection writes may wait for the step itself",
+            cure="see why: it would be in production, too",
         )
 
 

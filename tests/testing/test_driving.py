@@ -2,9 +2,12 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import create_engine
 from sqlalchemy import func
 from sqlalchemy import inspect
 from sqlalchemy import select
@@ -116,6 +119,46 @@ class DrivenFails(Workflow):
 
     def run(self) -> None:
         self.fail()
+
+
+class DrivenSelfLocked(Workflow):
+    """Bug: another connection writes what the step has locked, and waits for it."""
+
+    url: str
+
+    @step
+    def reserve(self, session: Session) -> None:
+        tries.append(1)
+        session.get_one(shop.Product, "book").stock = 1
+        session.flush()
+        with other_writer(self.url) as other:
+            other.get_one(shop.Product, "book").stock = 2
+            other.flush()
+
+    def run(self) -> None:
+        self.reserve()
+
+
+@contextmanager
+def other_writer(url: str) -> Iterator[Session]:
+    """Lend a session on a connection of its own that does not wait long for locks."""
+    is_sqlite = url.startswith("sqlite")
+    how = {"timeout": 0.1} if is_sqlite else {"options": "-c lock_timeout=100"}
+    engine = create_engine(url, connect_args=how)
+    try:
+        with Session(engine) as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+@transaction
+def driven_self_locked(session: Session, url: str) -> None:
+    session.get_one(shop.Product, "book").stock = 1
+    session.flush()
+    with other_writer(url) as other:
+        other.get_one(shop.Product, "book").stock = 2
+        other.flush()
 
 
 @transaction(read_only=True)
@@ -294,3 +337,17 @@ def test_what_is_started_in_the_tests_own_transaction_is_executed(operon, bound)
     handle = operon.start(DrivenOrder("book"), session=bound)
 
     assert handle.result()[1] == "shipped"
+
+
+@pytest.mark.parametrize("how", ["run", "start", "transaction"])
+def test_a_lock_that_never_comes_free_is_not_waited_for(database, operon, bound, how):
+    stock = bound.get_one(shop.Product, "book").stock
+    asked = (driven_self_locked if how == "transaction" else DrivenSelfLocked)(
+        database.url
+    )
+
+    with pytest.raises(MisuseError, match="nobody else is at work who could free"):
+        operon.start(asked).result() if how == "start" else operon.run(asked)
+
+    assert len(tries) == (how != "transaction")
+    assert bound.get_one(shop.Product, "book").stock == stock

@@ -393,6 +393,24 @@ def test_a_database_of_its_own_commits_and_is_nobody_elses(suite, server):
     )
 
 
+def test_whoever_waits_for_a_lock_of_the_tests_own_gives_up(suite, postgres_server):
+    suite(
+        """
+        from sqlalchemy import text
+
+        def test_shared(operon_session):
+            assert operon_session.scalar(text("SHOW lock_timeout")) == "5s"
+
+        def test_own(operon_database):
+            with operon_database.engine.connect() as connection:
+                assert connection.scalar(text("SHOW lock_timeout")) == "5s"
+        """,
+        "--operon-database-url",
+        postgres_server.url("postgres"),
+        passed=2,
+    )
+
+
 def test_a_run_crashes_at_a_point_and_at_each_of_its_commits(suite, server):
     suite(
         """
