@@ -8,13 +8,13 @@ executor and tables, is loaded when it is first asked for.
 """
 
 from typing import TYPE_CHECKING
-from typing import Any
 
 from operon.bodies import Future
 from operon.context import current
 from operon.errors import RunCancelled
 from operon.handle import Handle
 from operon.invariant import invariant
+from operon.on_demand import on_demand
 from operon.queue import Queue
 from operon.queue import Rate
 from operon.retry import Retry
@@ -47,13 +47,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name != "Operon":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from operon.app import Operon  # noqa: PLC0415 - on first use, as said above
-
-    globals()[name] = Operon  # the next access does not come here
-    return Operon
+__getattr__ = on_demand(__name__, {"Operon": ".app"})
 
 
 def __dir__() -> list[str]:

@@ -5,9 +5,9 @@ this package is found by its entry points. `Operon(hooks=[Spans(provider)])` use
 others, and `configure()` sets such as the standard `OTEL_…` variables say.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
-from typing import Any
+
+from operon.on_demand import on_demand
 
 if TYPE_CHECKING:
     from operon.telemetry.export import configure as configure
@@ -19,20 +19,15 @@ if TYPE_CHECKING:
     from operon.telemetry.sql import trace_statements as trace_statements
 
 _PLACES = {
-    "JSONFormatter": "logs",
-    "Metrics": "metrics",
-    "RunAttributes": "logs",
-    "RunFilter": "logs",
-    "Spans": "spans",
-    "configure": "export",
-    "trace_statements": "sql",
+    "JSONFormatter": ".logs",
+    "Metrics": ".metrics",
+    "RunAttributes": ".logs",
+    "RunFilter": ".logs",
+    "Spans": ".spans",
+    "configure": ".export",
+    "trace_statements": ".sql",
 }
 
 __all__ = list(_PLACES)  # pyright: ignore[reportUnsupportedDunderAll] - imported when asked for
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for, and nothing before: most processes have no provider."""
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+__getattr__ = on_demand(__name__, _PLACES)

@@ -6,9 +6,9 @@ from operon import Operon
 from operon.registry import Runnable
 from operon.testing.activities import Activities
 from operon.testing.crash import Crasher
-from operon.testing.explore import Call
-from operon.testing.explore import Check
-from operon.testing.explore import explore
+from operon.testing.exploring import Call
+from operon.testing.exploring import Check
+from operon.testing.exploring import explore
 from operon.testing.findings import Exploration
 
 

@@ -1,7 +1,8 @@
 """Fixtures for pytest, which finds them by the entry point `pytest11`.
 
-Nothing here has threads, waits, or leaves a row behind. Everything is made when a
-test asks for it; docs/testing.md shows each. What a test asks for:
+Nothing here has threads, waits, or leaves a row behind. Everything is made, and even
+imported, when a test asks for it: pytest finds this in projects that test something
+else. docs/testing.md shows each. What a test asks for:
 
 | fixture | gives |
 |---|---|
@@ -31,6 +32,8 @@ What a conftest.py overrides, as far as it has to:
 | `operon_hooks` | hooks that are told what happens, in a list |
 """
 
+from __future__ import annotations  # their classes are imported by who asks for them
+
 import warnings
 from collections.abc import Callable
 from collections.abc import Generator
@@ -39,39 +42,31 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
-from sqlalchemy import Engine
-from sqlalchemy import MetaData
-from sqlalchemy.orm import Session
 
-from operon import Operon
-from operon import schema
-from operon.cli.loading import load
-from operon.cli.loading import name_given
-from operon.cli.loading import operon_of
-from operon.errors import MisuseError
-from operon.hooks import Hook
-from operon.telemetry import Spans
-from operon.telemetry.recorded import RecordedSpans
-from operon.testing.activities import Activities
-from operon.testing.crashes import Crashes
-from operon.testing.databases import Databases
-from operon.testing.databases import OwnDatabase
-from operon.testing.databases import engine_on
-from operon.testing.determinism import DeterminismWarning
-from operon.testing.determinism import ExecutedBodies
-from operon.testing.driving import DrivenClock
-from operon.testing.driving import bound_to
-from operon.testing.joining import Sessions
-from operon.testing.joining import joined
-from operon.testing.replay import replay
-from operon.testing.tokens import Token
-from operon.testing.tokens import TokenIssuer
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.testing import FlaskClient
+    from sqlalchemy import Engine
+    from sqlalchemy import MetaData
+    from sqlalchemy.orm import Session
+
+    from operon import Operon
+    from operon.errors import MisuseError
+    from operon.hooks import Hook
+    from operon.telemetry.recorded import RecordedSpans
+    from operon.testing.activities import Activities
+    from operon.testing.crashes import Crashes
+    from operon.testing.databases import Databases
+    from operon.testing.databases import OwnDatabase
+    from operon.testing.driving import DrivenClock
+    from operon.testing.joining import Sessions
+    from operon.testing.tokens import Token
+    from operon.testing.tokens import TokenIssuer
 
 Scope = Literal["session", "package", "module", "class", "function"]
 
@@ -107,6 +102,8 @@ def pytest_fixture_setup(
     made = yield
     if fixturedef.argname != "operon_runtime":
         return made
+    from operon import Operon
+
     if not isinstance(made, Operon):
         raise pytest.UsageError(
             f"operon_runtime: it returned a {type(made).__name__}; return the "
@@ -119,6 +116,8 @@ def pytest_fixture_setup(
 
 
 def _unbound() -> MisuseError:
+    from operon.errors import MisuseError
+
     return MisuseError(
         "operon_runtime",
         "was used while no operon_session is there, so it would commit to the database "
@@ -158,6 +157,10 @@ def operon_migrate(
     operon_metadata: MetaData | Sequence[MetaData],
 ) -> Callable[[Engine], object]:
     """Return what makes Operon's tables and the application's."""
+    from sqlalchemy import MetaData
+
+    from operon import schema
+
     each = (
         [operon_metadata] if isinstance(operon_metadata, MetaData) else operon_metadata
     )
@@ -175,6 +178,8 @@ def operon_databases(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Databases:
     """What makes databases: on a server, or as files."""
+    from operon.testing.databases import Databases
+
     folder = tmp_path_factory.mktemp("operon")
     return Databases(folder, pytestconfig.getoption(_SERVER))
 
@@ -198,6 +203,8 @@ def operon_url(operon_databases: Databases, operon_template: str) -> Iterator[st
 @pytest.fixture(scope="session")
 def operon_engine(operon_url: str) -> Iterator[Engine]:
     """An engine on the database of all tests that are rolled back."""
+    from operon.testing.databases import engine_on
+
     with engine_on(operon_url) as engine:
         yield engine
 
@@ -208,6 +215,11 @@ def operon_runtime(operon_engine: Engine) -> Operon:
 
     `OPERON_APP`, or `app` under `[tool.operon]` in pyproject.toml, names it.
     """
+    from operon import Operon
+    from operon.cli.loading import load
+    from operon.cli.loading import name_given
+    from operon.cli.loading import operon_of
+
     name = name_given(None)
     if name is None:
         return Operon(operon_engine)
@@ -217,6 +229,8 @@ def operon_runtime(operon_engine: Engine) -> Operon:
 @pytest.fixture(scope=_scope)
 def operon_clock() -> DrivenClock:
     """The time of the test."""
+    from operon.testing.driving import DrivenClock
+
     return DrivenClock()
 
 
@@ -229,12 +243,16 @@ def operon_hooks() -> list[Hook]:
 @pytest.fixture(scope=_scope)
 def operon_activities() -> Activities:
     """Fakes for activities, by name, and what was called."""
+    from operon.testing.activities import Activities
+
     return Activities()
 
 
 @pytest.fixture(scope=_scope)
 def operon_spans() -> RecordedSpans:
     """The spans of traces that have ended."""
+    from operon.telemetry.recorded import RecordedSpans
+
     return RecordedSpans()
 
 
@@ -243,6 +261,10 @@ def operon_told(
     operon_hooks: list[Hook], operon_spans: RecordedSpans
 ) -> Iterator[Sequence[Hook]]:
     """All hooks that are told; in the end, what the linter says of executed bodies."""
+    from operon.telemetry import Spans
+    from operon.testing.determinism import DeterminismWarning
+    from operon.testing.determinism import ExecutedBodies
+
     executed = ExecutedBodies()
     yield (*operon_hooks, Spans(operon_spans.provider), executed)
     for each in executed.findings():
@@ -268,6 +290,11 @@ def operon_session(
 
     What the test commits is a savepoint, too, so the application may commit.
     """
+    from sqlalchemy.orm import Session
+
+    from operon.testing.driving import bound_to
+    from operon.testing.joining import joined
+
     with ExitStack() as stack:
         connection = stack.enter_context(operon_runtime.engine.connect())
         stack.callback(connection.begin().rollback)
@@ -306,6 +333,8 @@ def operon_client(operon_app: Flask, operon_session: Session) -> FlaskClient:
 @pytest.fixture(scope="session")
 def operon_issuer() -> TokenIssuer:
     """Who signs the tokens of the test; override it to return whom you trust."""
+    from operon.testing.tokens import TokenIssuer
+
     return TokenIssuer()
 
 
@@ -322,6 +351,9 @@ def operon_database(
     operon_databases: Databases, operon_template: str, operon_runtime: Operon
 ) -> Iterator[OwnDatabase]:
     """A database of the test's own, with all tables; all is committed there."""
+    from operon.testing.databases import OwnDatabase
+    from operon.testing.databases import engine_on
+
     with operon_databases.made(operon_template) as url, engine_on(url) as engine:
         operon = operon_runtime.twin(engine)
         yield OwnDatabase(url, engine, operon)
@@ -336,6 +368,8 @@ def operon_crash(
 
     Runs are executed on `operon_database`.
     """
+    from operon.testing.crashes import Crashes
+
     crasher = Crashes(operon_database.operon, operon_activities)
     yield crasher
     crasher.close()
@@ -346,4 +380,6 @@ def operon_replay(
     operon_runtime: Operon,
 ) -> Callable[[dict[str, Any] | str | Path], None]:
     """Return what replays a bundle of `operon runs export` against today's code."""
+    from operon.testing.replaying import replay
+
     return partial(replay, operon=operon_runtime)

@@ -11,7 +11,7 @@ from operon.errors import DecodeError
 from operon.errors import NonDeterminismError
 from operon.replay import Bundle
 from operon.replay import load
-from operon.testing.replay import replay
+from operon.testing.replaying import replay
 from tests.replay.orders import exported
 from tests.replay.orders import order
 from tests.replay.test_export import Zipped

@@ -1,6 +1,7 @@
 """What `from operon.… import *` brings: public names, and no module instead of one."""
 
 import inspect
+import pkgutil
 from importlib import import_module
 from types import ModuleType
 
@@ -23,7 +24,10 @@ PUBLIC = (
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_package_says_what_it_gives_and_gives_no_module(name):
+    """Whoever has imported what before: a module's name would hide what it holds."""
     package = import_module(name)
+    for each in pkgutil.iter_modules(package.__path__, f"{name}."):
+        import_module(each.name)
 
     given = {each: getattr(package, each) for each in package.__all__}
 
