@@ -204,6 +204,7 @@ class _Link:
         self._server = server
         self._ledger = Ledger()
         self._severed = False
+        self._muted = False
         self._requests = b""
         self._replies = b""
         self._kept = b""
@@ -336,6 +337,7 @@ class _Link:
             fault = self._proxy.strike_now(event)
         self._requests += message.raw
         if fault is not None:
+            self._muted = True  # the answer may be here before the cut is
             self._flush_requests()
             fault.strike(self)
 
@@ -362,4 +364,5 @@ class _Link:
 
     def _flush_replies(self) -> None:
         data, self._replies = self._replies, b""
-        self._client.sendall(data)
+        if not self._muted:
+            self._client.sendall(data)
