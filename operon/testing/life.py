@@ -23,6 +23,7 @@ from operon import Operon
 from operon.errors import MisuseError
 from operon.executor.inline import InlineExecutor
 from operon.hooks import AttemptFinished
+from operon.hooks import AttemptStarted
 from operon.hooks import Hook
 from operon.hooks import Record
 from operon.models import WorkflowRun
@@ -278,28 +279,35 @@ class _Refused(Hook):
     """The last try, if the database has refused it: nothing has been recorded since.
 
     Attributes:
-        raised: What the user's code has raised at last.
+        raised: What the user's code has raised in the try under way.
     """
 
     def __init__(self) -> None:
         self.raised: Exception | None = None
-        self._last: AttemptFinished | None = None
+        self._last: tuple[AttemptFinished, Exception | None] | None = None
 
     def tell(self, record: Record) -> None:
-        """Take notice."""
-        if isinstance(record, AttemptFinished):
-            self._last = record if record.outcome == "refused" else None
+        """Take notice; a try that the end of the patience has cut off says nothing."""
+        match record:
+            case AttemptStarted():
+                self.raised = None
+            case AttemptFinished(outcome="refused"):
+                self._last = record, self.raised
+            case AttemptFinished(outcome="recorded" | "failed" | "joined"):
+                self._last = None
+            case _:
+                pass
 
     def stuck(self) -> Stuck:
         """Return what says why the patience is over."""
-        last = self._last
-        if last is None:
+        if self._last is None:
             return Stuck(
                 "it goes on and on",
                 cure="let it come to an end; explore takes patience=, in seconds",
             )
+        last, raised = self._last
         what = f"{last.operation.kind} {last.operation.name!r} of run {last.run.id!r}"
-        told = "" if self.raised is None else f" ({_in_short(self.raised)})"
+        told = "" if raised is None else f" ({_in_short(raised)})"
         return Stuck(
             f"{what} is refused by the database each time{told}",
             cure="see why: it would be in production, too",

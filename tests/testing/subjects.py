@@ -1,6 +1,7 @@
 """What is explored: workflows that are right, and some with a planted bug each."""
 
 import os
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -229,15 +230,25 @@ class PlantedOtherConnection(Workflow):
 
 
 class PlantedRefusal(Workflow):
-    """Bug: what the step does is refused each time, and tried again."""
+    """Bug: each time, a step is refused by the database, in its code or at its end."""
+
+    in_code: bool = True
+
+    @activity
+    def look(self) -> None:
+        raise LookupError("nothing is there")
 
     @step
     def reserve(self, session: Session) -> None:
         order(session, "refused")
-        gone = ConnectionError("gone")
-        raise OperationalError("SELECT", None, gone, connection_invalidated=True)
+        if self.in_code:
+            gone = ConnectionError("gone")
+            raise OperationalError("SELECT", None, gone, connection_invalidated=True)
+        session.info["refuse"] = True
 
     def run(self) -> None:
+        with suppress(LookupError):
+            self.look()
         self.reserve()
 
 

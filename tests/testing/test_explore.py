@@ -4,7 +4,9 @@ import re
 import time
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from operon import Operon
@@ -144,12 +146,30 @@ def test_a_run_that_never_ends_is_refused(operon):
 
 def test_a_step_that_is_refused_again_and_again_is_named(operon):
     with pytest.raises(MisuseError) as caught:
-        explore(PlantedRefusal(), operon=operon, patience=0.5)
+        explore(PlantedRefusal(), operon=operon, patience=2)
 
     said = str(caught.value)
     assert "step 'reserve' of run 'explored' is refused by the database" in said
     assert "each time (OperationalError: (builtins.ConnectionError) gone); see" in said
     assert "meanwhile" not in said
+
+
+def test_what_was_raised_before_is_not_told_of_a_step_that_is_refused_at_its_end(
+    operon,
+):
+    def refuse(session: Session) -> None:
+        if session.info.pop("refuse", False):
+            gone = ConnectionError("gone")
+            raise OperationalError("INSERT", None, gone, connection_invalidated=True)
+
+    event.listen(Session, "before_commit", refuse)
+    try:
+        with pytest.raises(MisuseError) as caught:
+            explore(PlantedRefusal(in_code=False), operon=operon, patience=2)
+    finally:
+        event.remove(Session, "before_commit", refuse)
+
+    assert "is refused by the database each time; see why" in str(caught.value)
 
 
 def test_random_keys_may_be_others_after_a_crash(operon):
