@@ -1,12 +1,28 @@
 """What users import, and what importing it costs them."""
 
+import inspect
+import pkgutil
 import subprocess
 import sys
+from importlib import import_module
+from types import ModuleType
 
 import pytest
 
 import operon
+from operon import errors
 
+PUBLIC = (
+    "operon",
+    "operon.client",
+    "operon.errors",
+    "operon.flask",
+    "operon.lint",
+    "operon.models",
+    "operon.replay",
+    "operon.telemetry",
+    "operon.testing",
+)
 NAMES = {
     "Future",
     "Handle",
@@ -57,8 +73,6 @@ def test_every_public_name_is_documented():
 
 
 def test_errors_are_a_module_of_their_own():
-    from operon import errors  # noqa: PLC0415 - that it can be imported is the test
-
     assert errors.RunCancelled is operon.RunCancelled
 
 
@@ -93,7 +107,45 @@ assert not heavy & set(sys.modules)
     _loaded(program)
 
 
+def test_a_pytest_that_tests_something_else_waits_for_next_to_nothing():
+    """The plugin is imported wherever Operon is installed."""
+    program = """
+import sys
+import operon.testing.plugin
+unasked = {"operon.app", "operon.engine", "operon.flask", "flask", "opentelemetry.sdk"}
+assert not unasked & set(sys.modules)
+"""
+
+    _loaded(program)
+
+
 def test_importing_operon_starts_no_thread():
     program = "import operon, threading; assert threading.active_count() == 1"
 
     _loaded(program)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_package_says_what_it_gives_and_gives_no_module(name):
+    """Whoever has imported what before: a module's name would hide what it holds."""
+    package = import_module(name)
+    for each in pkgutil.iter_modules(package.__path__, f"{name}."):
+        import_module(each.name)
+
+    given = {each: getattr(package, each) for each in package.__all__}
+
+    assert not [each for each in given if isinstance(given[each], ModuleType)]
+    assert sorted(package.__all__) == sorted(set(package.__all__))
+
+
+def test_every_error_is_given():
+    defined = {
+        name
+        for module in vars(errors).values()
+        if isinstance(module, ModuleType)
+        for name, value in inspect.getmembers(module, inspect.isclass)
+        if value.__module__.startswith(errors.__name__)
+        and issubclass(value, BaseException)
+    }
+
+    assert set(errors.__all__) == defined

@@ -1,13 +1,9 @@
 """The plugin: what its fixtures promise, in test suites of somebody else's."""
 
-import subprocess
-import sys
-
 import pytest
 
 pytest_plugins = ["pytester"]
 
-UNASKED = {"operon.app", "operon.engine", "operon.flask", "flask", "opentelemetry.sdk"}
 SHOP = """
     from datetime import timedelta
 
@@ -89,15 +85,6 @@ def server(request):
         "--operon-database-url",
         request.getfixturevalue("postgres_server").url("postgres"),
     )
-
-
-def test_who_tests_something_else_waits_for_next_to_nothing():
-    asked = (
-        "import sys, operon.testing.plugin as plugin; "
-        f"print(*({UNASKED!r} & sys.modules.keys()))"
-    )
-
-    assert subprocess.check_output([sys.executable, "-c", asked], text=True) == "\n"
 
 
 def test_a_test_sees_what_it_did_and_the_next_one_does_not(suite, server):
